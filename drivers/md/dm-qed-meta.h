@@ -1,0 +1,285 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The metadata of a QED image: header, L1 and L2 tables and their cache, space
+ * map and commits. This side of the target never sees a bio of the guest.
+ *
+ * The tables in memory run ahead of those on the device. A change of a mapping
+ * is made in memory at once and written by the next commit, which orders the
+ * writes so that the image is consistent at every moment a power cut may hit
+ * (see qed_meta_commit()).
+ */
+
+#ifndef DM_QED_META_H
+#define DM_QED_META_H
+
+#include <linux/blk_types.h>
+#include <linux/types.h>
+
+#include "dm-qed-space.h"
+
+struct qed_meta;
+struct qed_block;
+
+/**
+ * struct qed_meta_client - what the metadata asks of its user
+ * @failed: the metadata has become read-only because of a failed write or a
+ *	defect in a table, described by the text. Called once, in process
+ *	context, with locks of the metadata held: may sleep, must not call back.
+ * @want_commit: there are uncommitted changes; a commit is due after the
+ *	interval, or at once where @now says so. Called in any context.
+ * @more_space: clusters have become free. Called in process context.
+ * @name: of the device, for messages
+ *
+ * The callbacks get the struct they are in and find their user around it.
+ */
+struct qed_meta_client {
+	void (*failed)(struct qed_meta_client *client, const char *why);
+	void (*want_commit)(struct qed_meta_client *client, bool now);
+	void (*more_space)(struct qed_meta_client *client);
+	const char *name;
+};
+
+/**
+ * enum qed_extent_kind - what is known about a range of the guest
+ * @QED_EXTENT_DATA: it is mapped to the image device
+ * @QED_EXTENT_HOLE: it reads as zeroes and has no cluster
+ * @QED_EXTENT_UNCACHED: the table block has to be read first
+ * @QED_EXTENT_BAD: its table entry is defective
+ */
+enum qed_extent_kind {
+	QED_EXTENT_DATA,
+	QED_EXTENT_HOLE,
+	QED_EXTENT_UNCACHED,
+	QED_EXTENT_BAD,
+};
+
+/**
+ * struct qed_extent - the longest range of one kind
+ * @sector: its place on the image device, for QED_EXTENT_DATA
+ * @nr: length in sectors
+ */
+struct qed_extent {
+	sector_t sector;
+	unsigned int nr;
+};
+
+/**
+ * struct qed_meta_stats - numbers for the status line, in clusters
+ * @known: whether @used and @mapped are known (the tables have been scanned)
+ */
+struct qed_meta_stats {
+	bool known;
+	u64 used;
+	u64 total;
+	u64 mapped;
+	u64 virtual;
+	u64 cached_kib;
+	u64 cache_limit_kib;
+	u64 dirty_blocks;
+	u64 changes;
+	u64 commits;
+	bool needs_check;
+};
+
+/**
+ * qed_meta_create() - open the metadata of an image
+ * @bdev: the image device
+ * @client: callbacks, valid until qed_meta_destroy()
+ * @cache_kib: limit of the table cache in KiB
+ * @error: a phrase for the user where it fails
+ *
+ * Reads and validates the header only, see qed_meta_load(). What is wrong with
+ * it is logged with field and value.
+ *
+ * Context: Process context, may sleep.
+ * Return: the metadata or an ERR_PTR: -EINVAL for a header that breaks a rule
+ * of the format, -EOPNOTSUPP for what is legal but not supported, -EIO, -ENOMEM.
+ */
+struct qed_meta *qed_meta_create(struct block_device *bdev,
+				 struct qed_meta_client *client,
+				 unsigned int cache_kib, char **error);
+void qed_meta_destroy(struct qed_meta *meta);
+
+/**
+ * struct qed_load_args - how to load the tables
+ * @readonly: nothing is ever written; defective tables are tolerated
+ * @zeroed: @zeroed_from is given
+ * @zeroed_from: clusters of the device from here on are durably zero and
+ *	nothing refers to them
+ */
+struct qed_load_args {
+	bool readonly;
+	bool zeroed;
+	u64 zeroed_from;
+};
+
+/**
+ * qed_meta_load() - read the header again, and the tables
+ * @meta: the metadata, not loaded
+ * @args: see there
+ *
+ * Builds the space map by a scan of all tables, except for a clean image with
+ * @zeroed_from: that one is scanned in the background, and allocates above it
+ * until the scan is done. Clears unknown autoclear bits.
+ *
+ * Context: Process context, may sleep. The caller serialises it with unload.
+ * Return: 0, -EUCLEAN for defective tables, -EINTR, -EIO, -ENOMEM, or what
+ * qed_meta_create() may say of the header.
+ */
+int qed_meta_load(struct qed_meta *meta, const struct qed_load_args *args);
+
+/**
+ * qed_meta_unload() - forget the tables
+ * @meta: the metadata
+ *
+ * What is not committed is lost: see qed_meta_close().
+ *
+ * Context: Process context, may sleep. No other call may be running.
+ */
+void qed_meta_unload(struct qed_meta *meta);
+
+/**
+ * qed_meta_close() - commit everything and mark the image clean
+ * @meta: the loaded metadata, with no change under way
+ *
+ * Context: Process context, may sleep.
+ * Return: 0 if the image is complete and clean on the device, -EROFS if the
+ * metadata has failed before, or the error of the device.
+ */
+int qed_meta_close(struct qed_meta *meta);
+
+bool qed_meta_is_loaded(struct qed_meta *meta);
+
+/* The size of the guest's disk in sectors, as of the last read of the header. */
+sector_t qed_meta_guest_sectors(struct qed_meta *meta);
+
+/* log2 of the cluster size in sectors. */
+unsigned int qed_meta_cluster_bits(struct qed_meta *meta);
+
+/**
+ * qed_meta_lookup() - find out where a guest range is
+ * @meta: the loaded metadata
+ * @sector: guest sector
+ * @nr: number of sectors, at least one, all inside the image
+ * @ext: the result; starts at @sector and has at most @nr sectors
+ *
+ * Takes no lock and allocates nothing. An UNCACHED or HOLE extent does not
+ * reach over the end of a table block.
+ *
+ * Context: Any context that may enter an RCU read side section.
+ * Return: the kind of the extent.
+ */
+enum qed_extent_kind qed_meta_lookup(struct qed_meta *meta, sector_t sector,
+				     unsigned int nr, struct qed_extent *ext);
+
+/**
+ * qed_meta_is_durable() - are all mappings on stable storage?
+ * @meta: the loaded metadata
+ *
+ * To be asked after the mapping was looked up, with smp_rmb() between. Context: Any.
+ */
+bool qed_meta_is_durable(struct qed_meta *meta);
+
+/**
+ * qed_block_get() - pin the L2 table block that maps a guest cluster
+ * @meta: the loaded metadata
+ * @cluster: guest cluster
+ * @create: make the L2 table if there is none; only after qed_meta_begin()
+ *
+ * Context: Process context; may sleep, read from and write to the device.
+ * Return: the block, to be released by qed_block_put(); NULL if there is no
+ * table; ERR_PTR(-ENOSPC) if there is no space for one, or another error.
+ */
+struct qed_block *qed_block_get(struct qed_meta *meta, u64 cluster, bool create);
+void qed_block_put(struct qed_meta *meta, struct qed_block *block);
+
+/**
+ * qed_block_hole() - length of the unmapped run that starts at a cluster
+ * @block: the pinned block
+ * @cluster: guest cluster mapped by it
+ * @nr: longest run of interest, clamped to the end of the block
+ *
+ * Context: Any. The answer lasts as long as the caller keeps others from
+ * mapping these clusters.
+ * Return: number of clusters, 0 if @cluster is mapped.
+ */
+unsigned int qed_block_hole(struct qed_block *block, u64 cluster,
+			    unsigned int nr);
+
+/**
+ * qed_meta_begin() - announce an allocating write
+ * @meta: the loaded metadata
+ *
+ * On return NEED_CHECK is durably set and stays so until qed_meta_end().
+ *
+ * Context: Process context; may sleep and write.
+ * Return: 0, -EROFS, or the error of the device.
+ */
+int qed_meta_begin(struct qed_meta *meta);
+
+/* Ends what qed_meta_begin() began. Context: Any. */
+void qed_meta_end(struct qed_meta *meta);
+
+/* The space map of the loaded metadata. */
+struct qed_space *qed_meta_space(struct qed_meta *meta);
+
+/**
+ * qed_meta_map() - enter a mapping whose data is complete on the device
+ * @meta: the loaded metadata
+ * @block: the pinned block of the guest clusters
+ * @cluster: first guest cluster
+ * @run: where they are now
+ *
+ * Context: Any, takes the lock of the metadata.
+ * Return: 0, or -EROFS if the metadata has failed: nothing is mapped then.
+ */
+int qed_meta_map(struct qed_meta *meta, struct qed_block *block, u64 cluster,
+		 const struct qed_run *run);
+
+/**
+ * qed_meta_commit() - write the changed table blocks
+ * @meta: the loaded metadata
+ * @flush: make durable what has been written so far, mappings and data
+ *
+ * The order depends on the clusters mapped since the last commit:
+ *
+ * - If each of them was durably zero when it was allocated, then any subset of
+ *   the outstanding writes reads as the old or the new content, and nothing
+ *   has to be ordered: the blocks are written, and flushed where @flush asks.
+ * - Otherwise one flush makes the data and new tables stable before the first
+ *   entry that refers to them is written.
+ *
+ * Blocks are copied first: allocations go on during a commit.
+ *
+ * Context: Process context, may sleep.
+ * Return: 0, -EROFS if the metadata has failed, or the error of the device.
+ */
+int qed_meta_commit(struct qed_meta *meta, bool flush);
+
+/**
+ * qed_meta_idle() - clear NEED_CHECK if nothing has changed for a while
+ * @meta: the loaded metadata
+ * @idle: shortest time without a change, in jiffies
+ *
+ * Context: Process context, may sleep.
+ * Return: the time in jiffies after which to ask again, 0 if NEED_CHECK is
+ * clear or will never be cleared.
+ */
+unsigned long qed_meta_idle(struct qed_meta *meta, unsigned long idle);
+
+/**
+ * qed_meta_grow() - follow the growth of the image device
+ * @meta: the loaded metadata
+ *
+ * Context: Process context, may sleep.
+ * Return: 1 if there is more space now, 0, or -ENOMEM.
+ */
+int qed_meta_grow(struct qed_meta *meta);
+
+/* Context: Process context; valid, with zeroes, while nothing is loaded. */
+void qed_meta_get_stats(struct qed_meta *meta, struct qed_meta_stats *stats);
+
+int qed_meta_module_init(void);
+void qed_meta_module_exit(void);
+
+#endif /* DM_QED_META_H */
