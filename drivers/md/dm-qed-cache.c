@@ -69,8 +69,7 @@ static void block_free_rcu(struct rcu_head *head)
 	struct qed_cache *cache = block->cache;
 
 	mempool_free(block, &cache->pool);
-	if (wq_has_sleeper(&cache->wait))
-		wake_up(&cache->wait);
+	qed_cache_wake(cache);
 }
 
 struct qed_block *qed_l1_block_alloc(struct qed_cache *cache)
@@ -213,8 +212,8 @@ void qed_cache_put(struct qed_cache *cache, struct qed_block *block)
 	spin_unlock_irqrestore(&cache->lock, flags);
 
 	/* Dirty or not: who waits evicts it, or asks for a commit. */
-	if (unused && wq_has_sleeper(&cache->wait))
-		wake_up(&cache->wait);
+	if (unused)
+		qed_cache_wake(cache);
 }
 
 /* Never sleeps: it is the condition of a wait. */

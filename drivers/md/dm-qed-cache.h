@@ -60,8 +60,7 @@ struct qed_block {
  * struct qed_cache - a cache of L2 blocks, and the list of all dirty blocks
  * @buckets: of the hash table
  * @hash_bits: log2 of their number
- * @lock: protects what the comments above and here say. Taken in bio completion
- *	context; the space map's lock is never taken inside
+ * @lock: see there
  * @lru: all cached blocks; under the lock
  * @dirty: the dirty blocks, of the L1 too; under the lock
  * @nr_blocks: cached, or promised to qed_cache_alloc(); under the lock
@@ -76,6 +75,10 @@ struct qed_cache {
 	struct hlist_head *buckets;
 	unsigned int hash_bits;
 
+	/*
+	 * Protects what the comments above say. Taken in bio completion context.
+	 * The lock of the target is outside, that of the space map never inside.
+	 */
 	spinlock_t lock;
 	struct list_head lru;
 	struct list_head dirty;
@@ -116,6 +119,13 @@ struct qed_block *qed_cache_find(struct qed_cache *cache, u64 nr);
 /* Pin the block if it is cached. Context: Any. */
 struct qed_block *qed_cache_get(struct qed_cache *cache, u64 nr);
 void qed_cache_put(struct qed_cache *cache, struct qed_block *block);
+
+/* Wake those that wait for a block; to be called when one lost its last pin. */
+static inline void qed_cache_wake(struct qed_cache *cache)
+{
+	if (wq_has_sleeper(&cache->wait))
+		wake_up(&cache->wait);
+}
 
 /**
  * qed_cache_alloc() - get an unused block within the limit

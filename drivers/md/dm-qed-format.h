@@ -18,8 +18,8 @@
 #define QED_MAGIC			0x00444551	/* "QED\0" */
 
 /* Limits of the geometry; all of these fields are powers of two. */
-#define QED_MIN_CLUSTER_SIZE		(1U << 12)	/* bytes */
-#define QED_MAX_CLUSTER_SIZE		(1U << 26)	/* bytes */
+#define QED_MIN_CLUSTER_SIZE		4096U		/* bytes */
+#define QED_MAX_CLUSTER_SIZE		67108864U	/* bytes */
 #define QED_MIN_TABLE_SIZE		1		/* clusters */
 #define QED_MAX_TABLE_SIZE		16		/* clusters */
 

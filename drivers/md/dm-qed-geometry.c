@@ -139,7 +139,7 @@ static int check_backing(struct qed_geometry *geo, const struct qed_header *h,
 		return 0;
 
 	if ((u64)offset + size > header_bytes) {
-		DMERR("%s: backing_filename_offset %u and size %u are outside the header of %llu bytes",
+		DMERR("%s: backing_filename_offset %u, size %u: not in the header of %llu bytes",
 		      name, offset, size, header_bytes);
 		*error = "Invalid backing file name";
 		return -EINVAL;

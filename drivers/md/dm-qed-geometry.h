@@ -20,8 +20,8 @@
  */
 #define QED_BLOCK_SIZE		QED_MIN_CLUSTER_SIZE	/* bytes */
 #define QED_BLOCK_SECTORS	(QED_BLOCK_SIZE >> SECTOR_SHIFT)
-#define QED_BLOCK_BITS		9
-#define QED_BLOCK_ENTRIES	(1U << QED_BLOCK_BITS)
+#define QED_BLOCK_BITS		9	/* log2 of the next one */
+#define QED_BLOCK_ENTRIES	512U
 
 /**
  * struct qed_geometry - a checked header and the size of the device

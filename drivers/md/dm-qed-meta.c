@@ -248,14 +248,19 @@ int qed_meta_begin(struct qed_meta *meta)
 	return r;
 }
 
-void qed_meta_end(struct qed_meta *meta)
+void qed_meta_end(struct qed_meta *meta, struct qed_block *block)
 {
+	bool unused = false;
 	unsigned long flags;
 
 	spin_lock_irqsave(&meta->cache.lock, flags);
 	meta->changes--;
 	meta->last_change = jiffies;
+	if (block)
+		unused = !--block->pins;
 	spin_unlock_irqrestore(&meta->cache.lock, flags);
+	if (unused)
+		qed_cache_wake(&meta->cache);
 }
 
 /*
@@ -484,7 +489,7 @@ static struct qed_block *read_block(struct qed_meta *meta, u64 nr, u64 table)
 	r = sync_io(meta, REQ_OP_READ, block->sector, block->entries,
 		    QED_BLOCK_SIZE);
 	if (r) {
-		DMERR_LIMIT("%s: cannot read the L2 table at 0x%llx, block at sector %llu: error %d",
+		DMERR_LIMIT("%s: cannot read the L2 table at 0x%llx, sector %llu: error %d",
 			    meta->client->name, table,
 			    (unsigned long long)block->sector, r);
 		qed_cache_discard(&meta->cache, block);
@@ -637,10 +642,9 @@ int qed_meta_map(struct qed_meta *meta, struct qed_block *block, u64 cluster,
 	if (meta->frozen)
 		goto out;
 
-	/* Who sees the entry sees that it is not durable, see is_durable(). */
 	first = meta->txn != QED_TXN_DIRTY;
 	WRITE_ONCE(meta->txn, QED_TXN_DIRTY);
-	smp_wmb();
+	smp_wmb();	/* who sees the entry sees that it is not durable */
 	for (n = 0; n < run->nr; n++)
 		WRITE_ONCE(block->entries[i + n],
 			   cpu_to_le64((run->first + n) <<
@@ -1017,7 +1021,7 @@ static int l1_read(struct qed_meta *meta, bool readonly)
 	}
 	defects = atomic64_read(&meta->defects.nr);
 	if (defects && !readonly) {
-		DMERR("%s: %llu defects in the L1 table: run qed-fsck, or open the image with read_only",
+		DMERR("%s: %llu defects in the L1 table: run qed-fsck, or open it read_only",
 		      meta->client->name, defects);
 		return -EUCLEAN;
 	}

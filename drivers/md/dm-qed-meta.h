@@ -217,8 +217,14 @@ unsigned int qed_block_hole(struct qed_block *block, u64 cluster,
  */
 int qed_meta_begin(struct qed_meta *meta);
 
-/* Ends what qed_meta_begin() began. Context: Any. */
-void qed_meta_end(struct qed_meta *meta);
+/**
+ * qed_meta_end() - end what qed_meta_begin() began
+ * @meta: the loaded metadata
+ * @block: pinned block to be released, or NULL
+ *
+ * Context: Any.
+ */
+void qed_meta_end(struct qed_meta *meta, struct qed_block *block);
 
 /* The space map of the loaded metadata. */
 struct qed_space *qed_meta_space(struct qed_meta *meta);

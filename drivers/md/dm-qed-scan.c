@@ -359,7 +359,7 @@ int qed_scan(const struct qed_scan_args *args, struct qed_scan_result *result)
 	}
 	defects = atomic64_read(&scan.defects.nr);
 	if (!r && defects) {
-		DMERR("%s: %llu defects in the tables: run qed-fsck, or open the image with read_only",
+		DMERR("%s: %llu defects in the tables: run qed-fsck, or open it read_only",
 		      args->name, defects);
 		r = -EUCLEAN;
 	}

@@ -123,6 +123,8 @@ struct qed {
  * @pending: bios below, and one for the work itself
  * @status: of the first of them that failed
  * @sync: complete it only after a commit and a flush
+ * @end_io: the one to restore when the bio itself comes back from below
+ * @cell: that it writes to then, or NULL
  *
  * Its bio is advanced over what was submitted so far.
  */
@@ -132,6 +134,8 @@ struct qed_io {
 	atomic_t pending;
 	blk_status_t status;
 	bool sync;
+	bio_end_io_t *end_io;
+	struct qed_cell *cell;
 };
 
 /**
@@ -234,8 +238,9 @@ static bool __set_mode(struct qed *qed, enum qed_mode mode, bool load)
 	    (!load && qed->mode >= QED_MODE_RO && mode < qed->mode))
 		return false;
 
-	DMINFO("%s: switching from mode %s to %s", qed_name(qed),
-	       mode_names[qed->mode], mode_names[mode]);
+	if (!load)
+		DMINFO("%s: switching from mode %s to %s", qed_name(qed),
+		       mode_names[qed->mode], mode_names[mode]);
 	WRITE_ONCE(qed->mode, mode);
 	return true;
 }
@@ -449,24 +454,12 @@ static bool cell_before(struct rb_node *a, const struct rb_node *b)
 	       rb_entry(b, struct qed_cell, node)->first;
 }
 
+/* Free a cell that is not in the tree, and look again at those it held up. */
 static void cell_free(struct qed *qed, struct qed_cell *cell)
 {
-	qed_block_put(qed->meta, cell->block);
-	qed_meta_end(qed->meta);
-	mempool_free(cell, &qed->cell_pool);
-}
-
-/* Take a cell out of the tree and look at those that waited for it again. */
-static void cell_remove(struct qed *qed, struct qed_cell *cell)
-{
-	unsigned long flags;
-
-	spin_lock_irqsave(&qed->lock, flags);
-	rb_erase(&cell->node, &qed->cells);
-	spin_unlock_irqrestore(&qed->lock, flags);
-
 	retry_bios(qed, &cell->waiters);
-	cell_free(qed, cell);
+	qed_meta_end(qed->meta, cell->block);
+	mempool_free(cell, &qed->cell_pool);
 }
 
 /*
@@ -490,16 +483,19 @@ static blk_status_t cell_put(struct qed *qed, struct qed_cell *cell,
 	}
 	mapped = cell->mapped;
 	last = !--cell->refs;
+	if (last)
+		rb_erase(&cell->node, &qed->cells);
 	spin_unlock_irqrestore(&qed->lock, flags);
 
 	if (!last)
 		return status;
-	if (!mapped) {
+	/* Cluster 0, the header, stands for none: there was no space. */
+	if (!mapped && cell->run.first) {
 		qed_space_free(qed_meta_space(qed->meta), cell->run.first,
 			       cell->run.nr);
 		retry_nospace(qed);
 	}
-	cell_remove(qed, cell);
+	cell_free(qed, cell);
 	return status;
 }
 
@@ -507,6 +503,14 @@ static blk_status_t cell_put(struct qed *qed, struct qed_cell *cell,
  * Bios for the image device
  *----------------------------------------------------------------
  */
+
+static void bio_done(struct qed_io *io, struct qed_cell *cell,
+		     blk_status_t status)
+{
+	if (cell)
+		status = cell_put(io->qed, cell, status);
+	io_put(io, status);
+}
 
 static void clone_endio(struct bio *bio)
 {
@@ -516,9 +520,24 @@ static void clone_endio(struct bio *bio)
 	struct qed_io *io = clone->io;
 
 	bio_put(bio);
-	if (cell)
-		status = cell_put(io->qed, cell, status);
-	io_put(io, status);
+	bio_done(io, cell, status);
+}
+
+static void io_endio(struct bio *bio)
+{
+	struct qed_io *io = bio_io(bio);
+
+	bio->bi_end_io = io->end_io;
+	bio_done(io, io->cell, bio->bi_status);
+}
+
+static void prepare_bio(struct bio *bio, struct qed_io *io, sector_t sector)
+{
+	bio->bi_iter.bi_sector = sector;
+	/* The commit makes it durable. */
+	if (io->sync)
+		bio->bi_opf &= ~REQ_FUA;
+	bio_clear_polled(bio);
 }
 
 static void clone_init(struct bio *bio, struct qed_io *io,
@@ -528,12 +547,8 @@ static void clone_init(struct bio *bio, struct qed_io *io,
 
 	clone->io = io;
 	clone->cell = cell;
-	bio->bi_iter.bi_sector = sector;
 	bio->bi_end_io = clone_endio;
-	/* The commit makes it durable. */
-	if (io->sync)
-		bio->bi_opf &= ~REQ_FUA;
-	bio_clear_polled(bio);
+	prepare_bio(bio, io, sector);
 	atomic_inc(&io->pending);
 }
 
@@ -549,6 +564,31 @@ static struct bio *clone_bio(struct qed *qed, struct qed_io *io,
 	clone_init(clone, io, cell, sector);
 	bio_advance(bio, nr << SECTOR_SHIFT);
 	return clone;
+}
+
+/*
+ * Submit the first sectors of the guest's bio. The bio that nothing else is
+ * left of goes by itself: that saves a tenth of an allocating write.
+ *
+ * Returns 1 if it did, for it is not to be touched any more, and 0 otherwise.
+ */
+static int submit_head(struct qed *qed, struct qed_io *io,
+		       struct qed_cell *cell, sector_t sector, unsigned int nr)
+{
+	struct bio *bio = io_bio(io);
+
+	if (nr < bio_sectors(bio)) {
+		submit_bio_noacct(clone_bio(qed, io, cell, sector, nr));
+		return 0;
+	}
+
+	io->cell = cell;
+	io->end_io = bio->bi_end_io;
+	bio->bi_end_io = io_endio;
+	bio_set_dev(bio, qed->bdev);
+	prepare_bio(bio, io, sector);
+	submit_bio_noacct(bio);
+	return 1;
 }
 
 static unsigned int nr_zero_vecs(unsigned int sectors)
@@ -607,38 +647,38 @@ static int zero_sectors(struct qed *qed, sector_t sector, unsigned int nr)
 
 /*
  * Write the head of the guest's bio to a cell. New clusters that are not known
- * to be zero are filled, in the same bio unless they are very large.
+ * to be zero are filled, in the same bio unless they are very large. Returns
+ * like submit_head(), or an error.
  */
 static int cell_write(struct qed *qed, struct qed_io *io,
 		      struct qed_cell *cell)
 {
 	unsigned int bits = qed_meta_cluster_bits(qed->meta);
 	sector_t to = cell->run.first << bits;
-	struct bio *bio = io_bio(io), *clone;
+	struct bio *bio = io_bio(io), *composed;
 	sector_t offset = bio->bi_iter.bi_sector - (cell->first << bits);
 	sector_t room = (cell->run.nr << bits) - offset;
 	unsigned int nr = min_t(sector_t, bio_sectors(bio), room);
 	unsigned int tail = room - nr;
 	int r;
 
-	if (cell->open || (!offset && !tail)) {
-		submit_bio_noacct(clone_bio(qed, io, cell, to + offset, nr));
+	if (cell->open || (!offset && !tail))
+		return submit_head(qed, io, cell, to + offset, nr);
+
+	composed = compose_bio(qed, io, cell, nr, offset, tail);
+	if (composed) {
+		submit_bio_noacct(composed);
 		return 0;
 	}
 
-	clone = compose_bio(qed, io, cell, nr, offset, tail);
-	if (!clone) {
-		r = zero_sectors(qed, to, offset);
-		if (!r)
-			r = zero_sectors(qed, to + offset + nr, tail);
-		if (r) {
-			cell_put(qed, cell, errno_to_blk_status(r));
-			return r;
-		}
-		clone = clone_bio(qed, io, cell, to + offset, nr);
+	r = zero_sectors(qed, to, offset);
+	if (!r)
+		r = zero_sectors(qed, to + offset + nr, tail);
+	if (r) {
+		cell_put(qed, cell, errno_to_blk_status(r));
+		return r;
 	}
-	submit_bio_noacct(clone);
-	return 0;
+	return submit_head(qed, io, cell, to + offset, nr);
 }
 
 /*----------------------------------------------------------------
@@ -707,25 +747,32 @@ static int cell_allocate(struct qed *qed, struct qed_cell *cell)
 	return 0;
 }
 
-/* A cell for the unmapped clusters at the head of a bio, not yet in the tree */
-static struct qed_cell *cell_alloc(struct qed *qed, struct bio *bio)
+/*
+ * A cell for the unmapped clusters at the head of a bio, not yet in the tree.
+ * Takes over the pinned block; there is none without an L2 table.
+ */
+static struct qed_cell *cell_alloc(struct qed *qed, struct bio *bio,
+				   struct qed_block *block)
 {
 	unsigned int bits = qed_meta_cluster_bits(qed->meta);
 	u64 first = bio->bi_iter.bi_sector >> bits;
 	u64 last = (bio_end_sector(bio) - 1) >> bits;
-	struct qed_block *block;
 	struct qed_cell *cell;
 	int r;
 
 	r = qed_meta_begin(qed->meta);
-	if (r)
+	if (r) {
+		if (block)
+			qed_block_put(qed->meta, block);
 		return ERR_PTR(r);
+	}
 	if (!delayed_work_pending(&qed->idle_work))
 		queue_delayed_work(qed->commit_wq, &qed->idle_work, QED_IDLE);
 
-	block = qed_block_get(qed->meta, first, true);
+	if (!block)
+		block = qed_block_get(qed->meta, first, true);
 	if (IS_ERR(block)) {
-		qed_meta_end(qed->meta);
+		qed_meta_end(qed->meta, NULL);
 		return ERR_CAST(block);
 	}
 
@@ -744,22 +791,21 @@ static struct qed_cell *cell_alloc(struct qed *qed, struct bio *bio)
 
 /*
  * Write the head of a bio to clusters that are not mapped, or not any more by
- * now. Returns 0 to go on, 1 if the bio waits somewhere, or an error.
+ * now. Takes over the pinned block, if any. Returns like do_io().
  */
-static int io_allocate(struct qed *qed, struct qed_io *io)
+static int io_allocate(struct qed *qed, struct qed_io *io,
+		       struct qed_block *block)
 {
 	struct qed_cell *new, *cell;
 	bool wait;
 	int r;
 
-	new = cell_alloc(qed, io_bio(io));
+	new = cell_alloc(qed, io_bio(io), block);
 	if (IS_ERR(new)) {
 		r = PTR_ERR(new);
 		return r == -ENOSPC ? io_no_space(qed, io) : r;
 	}
 
-	if (!qed->features.commit_ms)
-		io->sync = true;
 	cell = cell_enter(qed, io, new, &wait);
 	if (cell != new)
 		cell_free(qed, new);
@@ -769,7 +815,7 @@ static int io_allocate(struct qed *qed, struct qed_io *io)
 	if (cell == new) {
 		r = cell_allocate(qed, cell);
 		if (r) {
-			cell_remove(qed, cell);
+			cell_put(qed, cell, errno_to_blk_status(r));
 			return io_no_space(qed, io);
 		}
 		if (unlikely(get_mode(qed) == QED_MODE_OUT_OF_SPACE))
@@ -784,35 +830,33 @@ static int io_allocate(struct qed *qed, struct qed_io *io)
  *----------------------------------------------------------------
  */
 
-/* See qed_map(). Returns 0 to go on, 1 if the bio waits, or an error. */
+static int io_write_hole(struct qed *qed, struct qed_io *io,
+			 struct qed_block *block)
+{
+	if (io_bio(io)->bi_opf & REQ_FUA || !qed->features.commit_ms)
+		io->sync = true;
+	return io_allocate(qed, io, block);
+}
+
 static int io_write(struct qed *qed, struct qed_io *io,
-		    enum qed_extent_kind kind, const struct qed_extent *ext)
+		    const struct qed_extent *ext)
 {
 	if (!is_writable(qed))
 		return -EROFS;
-
 	if (io_bio(io)->bi_opf & REQ_FUA) {
 		smp_rmb();	/* see qed_meta_is_durable() */
-		if (kind == QED_EXTENT_HOLE || !qed_meta_is_durable(qed->meta))
+		if (!qed_meta_is_durable(qed->meta))
 			io->sync = true;
 	}
-	if (kind == QED_EXTENT_HOLE)
-		return io_allocate(qed, io);
-	submit_bio_noacct(clone_bio(qed, io, NULL, ext->sector, ext->nr));
-	return 0;
+	return submit_head(qed, io, NULL, ext->sector, ext->nr);
 }
 
-static int io_read(struct qed *qed, struct qed_io *io,
-		   enum qed_extent_kind kind, const struct qed_extent *ext)
+static int io_read_hole(struct qed *qed, struct qed_io *io, unsigned int nr)
 {
-	struct bio *clone = clone_bio(qed, io, NULL, ext->sector, ext->nr);
+	struct bio *clone = clone_bio(qed, io, NULL, 0, nr);
 
-	if (kind == QED_EXTENT_HOLE) {
-		zero_fill_bio(clone);
-		bio_endio(clone);
-	} else {
-		submit_bio_noacct(clone);
-	}
+	zero_fill_bio(clone);
+	bio_endio(clone);
 	return 0;
 }
 
@@ -820,32 +864,41 @@ static int io_read(struct qed *qed, struct qed_io *io,
 static int io_step(struct qed *qed, struct qed_io *io)
 {
 	struct bio *bio = io_bio(io);
+	bool write = bio_data_dir(bio) == WRITE;
 	sector_t sector = bio->bi_iter.bi_sector;
+	u64 cluster = sector >> qed_meta_cluster_bits(qed->meta);
 	enum qed_extent_kind kind;
-	struct qed_extent ext = { .sector = 0 };
 	struct qed_block *block;
+	struct qed_extent ext;
 
-	block = qed_block_get(qed->meta,
-			      sector >> qed_meta_cluster_bits(qed->meta), false);
+	block = qed_block_get(qed->meta, cluster, false);
 	if (IS_ERR(block))
 		return PTR_ERR(block);
+	if (write && (!block || qed_block_hole(block, cluster, 1)))
+		return io_write_hole(qed, io, block);
 	kind = qed_meta_lookup(qed->meta, sector, bio_sectors(bio), &ext);
 	if (block)
 		qed_block_put(qed->meta, block);
 
 	switch (kind) {
-	case QED_EXTENT_BAD:
-		return -EIO;
+	case QED_EXTENT_DATA:
+		return write ? io_write(qed, io, &ext) :
+			       submit_head(qed, io, NULL, ext.sector, ext.nr);
+	case QED_EXTENT_HOLE:
+		return io_read_hole(qed, io, ext.nr);
 	case QED_EXTENT_UNCACHED:
 		/* Somebody has just made the table. */
 		return 0;
 	default:
-		return bio_data_dir(bio) == WRITE ?
-		       io_write(qed, io, kind, &ext) :
-		       io_read(qed, io, kind, &ext);
+		return -EIO;
 	}
 }
 
+/*
+ * A step returns 0 to go on with the rest of the bio, 1 if the bio has been
+ * handed over, to the image device or to a list that will bring it back here,
+ * and otherwise an error.
+ */
 static void do_io(struct work_struct *work)
 {
 	struct qed_io *io = container_of(work, struct qed_io, work);
