@@ -101,6 +101,7 @@ struct qed {
 	struct rb_root cells;		/* by guest cluster, none overlap */
 	struct bio_list commit_bios;	/* complete when all is durable */
 	struct bio_list nospace_bios;	/* wait for clusters */
+	unsigned long nospace_seq;	/* counts when they should try again */
 
 	mempool_t cell_pool;
 	struct bio_set bs;
@@ -221,6 +222,7 @@ static void retry_nospace(struct qed *qed)
 	spin_lock_irqsave(&qed->lock, flags);
 	bios = qed->nospace_bios;
 	bio_list_init(&qed->nospace_bios);
+	qed->nospace_seq++;
 	spin_unlock_irqrestore(&qed->lock, flags);
 
 	retry_bios(qed, &bios);
@@ -400,23 +402,28 @@ static void requeue_nospace(struct qed *qed)
 		io_put(bio_io(bio), BLK_STS_DM_REQUEUE);
 }
 
-/* There is no cluster for this bio. */
-static int io_no_space(struct qed *qed, struct qed_io *io)
+/*
+ * There was no cluster for this bio when nospace_seq was @seq. Returns like
+ * do_io().
+ */
+static int io_no_space(struct qed *qed, struct qed_io *io, unsigned long seq)
 {
+	bool wait;
+
 	set_mode(qed, QED_MODE_OUT_OF_SPACE, false);
 	if (qed->features.error_if_no_space)
 		return -ENOSPC;
 
 	spin_lock_irq(&qed->lock);
-	bio_list_add(&qed->nospace_bios, io_bio(io));
+	wait = qed->nospace_seq == seq;
+	if (wait)
+		bio_list_add(&qed->nospace_bios, io_bio(io));
 	spin_unlock_irq(&qed->lock);
 
-	/* Whoever made space, or changed the mode, may have missed the bio. */
-	if (dm_noflush_suspending(qed->ti))
+	/* Presuspend may have come too early to see it. */
+	if (wait && dm_noflush_suspending(qed->ti))
 		requeue_nospace(qed);
-	else if (get_mode(qed) != QED_MODE_OUT_OF_SPACE)
-		retry_nospace(qed);
-	return 1;
+	return wait;
 }
 
 /*----------------------------------------------------------------
@@ -796,6 +803,7 @@ static struct qed_cell *cell_alloc(struct qed *qed, struct bio *bio,
 static int io_allocate(struct qed *qed, struct qed_io *io,
 		       struct qed_block *block)
 {
+	unsigned long seq = READ_ONCE(qed->nospace_seq);
 	struct qed_cell *new, *cell;
 	bool wait;
 	int r;
@@ -803,7 +811,7 @@ static int io_allocate(struct qed *qed, struct qed_io *io,
 	new = cell_alloc(qed, io_bio(io), block);
 	if (IS_ERR(new)) {
 		r = PTR_ERR(new);
-		return r == -ENOSPC ? io_no_space(qed, io) : r;
+		return r == -ENOSPC ? io_no_space(qed, io, seq) : r;
 	}
 
 	cell = cell_enter(qed, io, new, &wait);
@@ -816,7 +824,7 @@ static int io_allocate(struct qed *qed, struct qed_io *io,
 		r = cell_allocate(qed, cell);
 		if (r) {
 			cell_put(qed, cell, errno_to_blk_status(r));
-			return io_no_space(qed, io);
+			return io_no_space(qed, io, seq);
 		}
 		if (unlikely(get_mode(qed) == QED_MODE_OUT_OF_SPACE))
 			set_mode(qed, QED_MODE_RW, false);
