@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# Builds dm-qed outside of the kernel tree; "make help" says more. What the
+# module consists of is in Kbuild.
+
+KDIR ?= /lib/modules/$(shell uname -r)/build
+KERNELS ?= 6.1 6.12
+TESTS ?=
+export KERNELS TESTS
+
+testing := tools/testing
+kbuild := $(MAKE) -C $(KDIR) M=$(CURDIR)
+
+all: modules
+
+modules modules_install: $(KDIR)
+	$(kbuild) $@
+
+# run_tests of the selftests builds its helpers in their folder
+clean:
+	$(if $(wildcard $(KDIR)),$(kbuild) clean)
+	$(MAKE) -C $(testing)/selftests/dm-qed clean
+	$(RM) -r build
+
+$(KDIR):
+	@echo "$(KDIR): no such folder; install the headers of the kernel" >&2
+	@echo "(Debian: linux-headers-$(shell uname -r)) or set KDIR" >&2
+	@false
+
+setup:
+	@$(testing)/setup.sh
+
+demo: setup
+	@$(testing)/demo.sh
+
+check: setup
+	@$(testing)/check.sh
+
+lint: setup
+	@$(testing)/lint.sh
+
+vm: setup
+	@$(testing)/build.sh $(firstword $(KERNELS))
+	@$(testing)/vm/vm-run -k $(firstword $(KERNELS)) -m 2048 -i
+
+help:
+	@echo 'On the machine that will use the module:'
+	@echo '  make                  build dm-qed-mod.ko for the running kernel'
+	@echo '  make KDIR=DIR         ... for the kernel with its headers in DIR'
+	@echo '  make modules_install  install it; then run depmod'
+	@echo '  make clean            remove all that was built'
+	@echo 'In virtual machines, on Debian 12; missing packages get installed:'
+	@echo '  make demo             show what it does'
+	@echo '  make check            all tests on all kernels: $(KERNELS)'
+	@echo '                        KERNELS="6.1": only on these'
+	@echo '                        TESTS="NAME...": only these selftests'
+	@echo '  make lint             only the static checks'
+	@echo '  make vm               a shell in a virtual machine with the module built'
+
+.PHONY: all modules modules_install clean setup demo check lint vm help

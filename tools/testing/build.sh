@@ -1,0 +1,44 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# build.sh - build the module for a kernel of the tests
+#
+# Usage: build.sh [--sparse] KERNEL
+#
+# Builds build/RELEASE/dm-qed-mod.ko from a copy of the source, so that the
+# objects of several kernels never mix; RELEASE is that of the Debian kernel
+# of the series KERNEL (6.1, 6.12, ...) that vm/get-kernel provides. Only what
+# has changed is built. Every warning of gcc with W=1, of modpost and, with
+# --sparse, of sparse is an error.
+
+set -euo pipefail
+
+here=$(realpath "$(dirname "$0")")
+tree=$(realpath "$here/../..")
+sparse=()
+if [ "${1-}" = --sparse ]; then
+	sparse=(C=2)
+	shift
+fi
+[ $# -eq 1 ] || { echo "usage: build.sh [--sparse] KERNEL" >&2; exit 2; }
+
+headers=$("$here/vm/get-kernel" -b "$1")
+build=$tree/build/${headers##*/linux-headers-}
+mkdir -p "$build"
+exec 9>"$build.lock"
+flock 9
+
+# --delete removes what left the source; what is excluded stays
+rsync -a --delete --exclude='*.mod.c' --exclude=dm-qed-compat.h \
+	--include='*/' --include='*.[ch]' --include='*.sh' --include=Kbuild \
+	--exclude='*' "$tree/Kbuild" "$tree/drivers" "$build/"
+
+status=0
+make -C "$headers" M="$build" W=1 KCFLAGS=-Werror "${sparse[@]}" modules \
+	2>&1 | tee "$build/build.log" || status=$?
+if grep -qi 'warning: ' "$build/build.log"; then
+	status=1
+fi
+# all of it again the next time, or a warning might not be seen twice
+[ $status -eq 0 ] || rm -rf "${build:?}"/{drivers,*.o,*.mod*,*.ko,.*.cmd}
+exit $status

@@ -1,0 +1,208 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# check.sh - all tests
+#
+# Usage: check.sh
+#
+#   $KERNELS	the kernels to test on, default "6.1 6.12"
+#   $TESTS	the selftests to run, default all; with it, only they are run
+#
+# Builds the module, checks the source, tests the test bed, and runs the
+# selftests in a virtual machine for each kernel. The last line is
+# "N passed, N failed, N skipped". A test that could not be run has failed, and
+# a test that was skipped makes the exit status that of a failure. Everything
+# printed on the way is in build/check.
+
+set -eu
+
+cd "$(dirname "$0")/../.."
+here=tools/testing
+out=$PWD/build/check
+selftests=$here/selftests/dm-qed
+read -ra kernels <<<"${KERNELS:-6.1 6.12}"
+tests=${TESTS-}
+slots=$(nproc)
+jobs=()
+
+say()
+{
+	printf '[%2d:%02d] %s\n' $((SECONDS / 60)) $((SECONDS % 60)) "$*"
+}
+
+# From the output of a test program: lines "pass NAME", "fail NAME", "skip NAME"
+#
+# Selftests nest: a program's own results follow it as comments. They count
+# instead of the program's; that counts, too, when it failed and none of them
+# did, or when it has none. Missing ones, by the plan, are failures.
+verdicts()
+{
+	awk '
+	function result(line, into)
+	{
+		into = line ~ /^not ok/ ? "fail" : \
+			toupper(line) ~ /# *SKIP/ ? "skip" : "pass"
+		sub(/^(not )?ok *[0-9]* *-? */, "", line)
+		return into " " line
+	}
+	/^# (not )?ok / {
+		inner[++inners] = result(substr($0, 3))
+		if (inner[inners] ~ /^fail/)
+			bad = 1
+	}
+	/^# 1\.\.[0-9]+$/ { planned = substr($0, 6) }
+	/^(not )?ok / {
+		outer = result($0)
+		count++
+		for (i = 1; i <= inners; i++)
+			print inner[i]
+		if (!inners || outer ~ /^fail/ && !bad)
+			print outer
+		else if (inners < planned)
+			print "fail not all were run: " substr(outer, 6)
+		inners = planned = bad = 0
+	}
+	/^1\.\.[0-9]+$/ { plan = substr($0, 4); has_plan = 1 }
+	END {
+		if (!has_plan)
+			print "fail no plan: the tests did not run"
+		for (; count < plan; count++)
+			print "fail did not run: test " count + 1
+		for (i = 1; i <= inners; i++)
+			print inner[i]
+	}'
+}
+
+# Show what the test programs of part $1 say: verdicts, and why a test failed.
+# A selftest tells so before its verdict, our own programs after it.
+progress()
+{
+	local line notes=()
+
+	while IFS= read -r line; do
+		case $line in
+		"ok "* | "not ok "*)
+			say "$1: $line"
+			notes=()
+			;;
+		"# ok "*)
+			notes=()
+			;;
+		"# not ok "*)
+			# shellcheck disable=SC2059	# $1 has no %
+			printf "  $1: %s\n" ${notes[@]+"${notes[@]}"} "$line"
+			notes=()
+			;;
+		"#   "*)
+			echo "  $1: $line"
+			;;
+		*)
+			notes+=("$line")
+			;;
+		esac
+	done
+}
+
+# part NAME COMMAND...: run a COMMAND that prints TAP
+part()
+{
+	local name=$1 log=$out/$1 status=0
+
+	shift
+	say "$name: ..."
+	{
+		"$@" 2>&1 </dev/null || echo $? >"$log.status"
+	} | tee "$log.log" | progress "$name"
+	[ ! -e "$log.status" ] || status=$(cat "$log.status")
+	verdicts <"$log.log" >"$log.verdicts"
+	# the test bed's own word: a kernel's bug report, a dead machine
+	if [ "$status" -ne 0 ]; then
+		if ! grep -q '^fail' "$log.verdicts"; then
+			echo "fail $name: exit status $status" >>"$log.verdicts"
+		fi
+		grep -A 20 '^vm-run:' "$log.log" || true
+	fi
+	say "$name: done, exit status $status, see ${log#"$PWD/"}.log"
+}
+
+build()
+{
+	# shellcheck source=tap.sh
+	. $here/tap.sh
+	local kernel
+
+	for kernel in "${kernels[@]}"; do
+		check "fetch a Debian kernel, $kernel" \
+			$here/vm/get-kernel "$kernel"
+		check "module for $kernel" $here/build.sh "$kernel"
+	done
+	check "helpers of the selftests" \
+		make -C "$selftests" OUTPUT="$PWD/build/selftests"
+	tap_end
+}
+
+selftest()
+{
+	local release
+
+	release=$(basename "$($here/vm/get-kernel "$1")")
+	$here/vm/vm-run -k "$1" -m 3072 -t 3000 -o "$out/$1" \
+		--module "build/$release/dm-qed-mod.ko" -- \
+		make -s -C "$selftests" run_tests TESTS="$tests" \
+		OUTPUT="$PWD/build/selftests"
+}
+
+# Run a part besides the others, as many at a time as there are processors
+start()
+{
+	if [ ${#jobs[@]} -ge "$slots" ]; then
+		wait -n || true
+		slots=$((slots + 1))
+	fi
+	part "$@" &
+	jobs+=($!)
+}
+
+# Nothing is left running: each job is a process group, due to set -m
+stop()
+{
+	local job
+
+	for job in ${jobs[@]+"${jobs[@]}"}; do
+		kill -- "-$job" 2>/dev/null || true
+	done
+	wait
+}
+
+summary()
+{
+	local pass fail skip
+
+	pass=$(cat "$out"/*.verdicts | grep -c '^pass') || true
+	fail=$(cat "$out"/*.verdicts | grep -c '^fail') || true
+	skip=$(cat "$out"/*.verdicts | grep -c '^skip') || true
+	grep -H '^\(fail\|skip\)' "$out"/*.verdicts |
+		sed "s|^$out/||; s|\.verdicts:|: |" || true
+	echo "$pass passed, $fail failed, $skip skipped"
+	[ "$fail" -eq 0 ] && [ "$skip" -eq 0 ] && [ "$pass" -gt 0 ]
+}
+
+mkdir -p build/selftests
+rm -rf "$out"
+mkdir "$out"
+trap stop EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+set -m
+part build build
+if [ -z "$tests" ]; then
+	start vm-run $here/vm/selftest.sh
+	start lint $here/lint.sh
+fi
+for kernel in "${kernels[@]}"; do
+	start "selftests-$kernel" selftest "$kernel"
+done
+wait
+jobs=()
+summary

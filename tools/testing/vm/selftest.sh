@@ -1,0 +1,224 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# selftest.sh - tests of vm-run, as TAP: that it sees what it has to see
+#
+# Usage: selftest.sh [KERNEL]
+#
+# Provokes what may happen to a test machine and compares the exit status and
+# the messages of vm-run.
+
+set -eu
+
+here=$(realpath "$(dirname "$0")")
+tree=$(realpath "$here/../../..")
+kernel=${1:-6.1}
+out=$tree/build/vm-selftest
+# shellcheck source=../tap.sh
+. "$here/../tap.sh"
+
+# run NAME STATUS REGEX [OPTION...] -- COMMAND...
+# vm-run exits with STATUS, and what it and COMMAND print matches REGEX
+run()
+{
+	local name=$1 status=$2 regex=$3 got=0 said
+
+	shift 3
+	said=$("$here/vm-run" -k "$kernel" -t 120 -o "$out/$name" "$@" 2>&1) ||
+		got=$?
+	[ "$got" -eq "$status" ] ||
+		{ echo "exit status $got, expected $status: $said"; return 1; }
+	grep -Eq "$regex" <<<"$said" ||
+		{ echo "nothing matches '$regex': $said"; return 1; }
+}
+
+# Make the module splat.ko, which warns when loaded
+build_splat()
+{
+	local headers
+
+	mkdir -p "$out/splat"
+	cat >"$out/splat/splat.c" <<-'END'
+		#include <linux/module.h>
+
+		static int __init splat_init(void)
+		{
+			WARN(1, "on purpose");
+			return 0;
+		}
+		module_init(splat_init);
+		MODULE_LICENSE("GPL");
+		MODULE_DESCRIPTION("warns when loaded");
+	END
+	echo "obj-m := splat.o" >"$out/splat/Kbuild"
+	headers=$("$here/get-kernel" -b "$kernel")
+	make -C "$headers" M="$out/splat" modules
+}
+
+# Two streams, an environment, the current folder and the kernel
+exit_status()
+{
+	local release
+
+	release=$(basename "$("$here/get-kernel" "$kernel")")
+	# shellcheck disable=SC2016	# for the machine's shell
+	run status 7 "^out err it's in $tree on ${release//+/\\+}\$" \
+		--env "WORD=it's" -- sh -c 'printf "out "; printf "err " >&2
+			echo "$WORD in $PWD on $(uname -r)"; exit 7'
+}
+
+# The results stay, all else that is written does not; what still runs when the
+# command has ended does not delay the end
+results()
+{
+	echo content >"$out/disk"
+	truncate -s 1M "$out/disk"
+	# shellcheck disable=SC2016	# for the machine's shell
+	run results 3 '^read-only 1$' --disk "$out/disk:ro" -- sh -c '
+		echo "read-only $(cat /sys/block/vda/ro)"
+		head -c 7 /dev/vda >"$VM_OUT/result"
+		echo lost >lost
+		sleep 1000 & setsid sleep 1000 &
+		exit 3'
+	[ "$(cat "$out/results/result")" = content ]
+	[ ! -e "$tree/lost" ] || { rm "$tree/lost"; return 1; }
+}
+
+splat()
+{
+	run splat 122 '^WARNING: .*splat_init' -- \
+		insmod "$out/splat/splat.ko"
+}
+
+allowed_splat()
+{
+	run allowed 0 '' --allow-splat 'WARNING: .*splat_init' -- \
+		insmod "$out/splat/splat.ko"
+	! ALLOW_SPLAT=other_function "$here/splats" \
+		"$out/allowed/console.log" || return 1
+}
+
+panic()
+{
+	run panic 121 'died: Kernel panic - .*sysrq' -- \
+		sh -c 'echo before; echo c >/proc/sysrq-trigger; sleep 100'
+}
+
+machine_gone()
+{
+	run gone 121 'died: no word' -- \
+		sh -c 'echo b >/proc/sysrq-trigger; sleep 100'
+}
+
+time_limit()
+{
+	SECONDS=0
+	run limit 124 'not done after 60 seconds' -t 60 -- sleep 1000
+	[ "$SECONDS" -lt 70 ] || { echo "took $SECONDS seconds"; return 1; }
+	grep -q 'sleep 1000' "$out/limit/console.log" ||
+		{ echo "no report of what hung"; return 1; }
+}
+
+# Wait up to 30 seconds until a machine runs (or, with "no", none does)
+machine()
+{
+	local _ found
+
+	for _ in {1..300}; do
+		found=yes
+		pgrep -f "qemu-system.*$out/killed/" >/dev/null || found=no
+		[ "$found" != "$1" ] || return 0
+		sleep 0.1
+	done
+	echo "is a machine running? $found, expected $1"
+	return 1
+}
+
+# When vm-run is ended by a signal, even by one that cannot be caught, the
+# machine ends, too
+no_survivor()
+{
+	local signal pid
+
+	for signal in TERM KILL; do
+		"$here/vm-run" -k "$kernel" -o "$out/killed" -- sleep 1000 \
+			>/dev/null &
+		pid=$!
+		machine yes
+		kill -s "$signal" "$pid"
+		wait "$pid" || true
+		machine no
+	done
+}
+
+setup_errors()
+{
+	run kernel 120 'needs one lib/modules' -k /nonexistent/ -- true
+	run command 120 'no such command' -- /nonexistent
+	run number 120 'needs a number' -m x -- true
+}
+
+# Each of these lines is a report of a bug to the program splats
+splat_lines()
+{
+	local line
+
+	while read -r line; do
+		if printf '[    1.5] fine\n[    2.5] %s\n' "$line" |
+		   "$here/splats" >"$out/line"; then
+			echo "passed over: $line"
+			return 1
+		fi
+		[ "$(cat "$out/line")" = "$line" ] || return 1
+	done <<-'END'
+		WARNING: CPU: 0 PID: 1 at fs/inode.c:1 f+0x1/0x2
+		WARNING: possible circular locking dependency detected
+		WARNING: suspicious RCU usage
+		BUG: kernel NULL pointer dereference, address: 0000000000000008
+		BUG: KASAN: slab-out-of-bounds in f+0x1/0x2
+		BUG: KCSAN: data-race in f / g
+		BUG: workqueue lockup - pool cpus=0 node=0 flags=0x0 nice=0
+		BUG: sleeping function called from invalid context at mm/x.c:1
+		BUG dm_cell (Not tainted): Objects remaining in dm_cell
+		kernel BUG at mm/slub.c:1!
+		UBSAN: shift-out-of-bounds in a.c:1:2
+		Oops: 0000 [#1] PREEMPT SMP
+		general protection fault, probably for non-canonical address
+		INFO: task dmsetup:1 blocked for more than 60 seconds.
+		INFO: possible recursive locking detected
+		watchdog: BUG: soft lockup - CPU#0 stuck for 22s! [sh:1]
+		rcu: INFO: rcu_preempt detected stalls on CPUs/tasks:
+		refcount_t: underflow; use-after-free.
+		list_add corruption. prev->next should be next
+		fio: page allocation failure: order:0, mode:0x0
+		Out of memory: Killed process 1 (sh)
+		Kernel panic - not syncing: Fatal exception
+		Call Trace:
+	END
+}
+
+# These are not
+quiet_lines()
+{
+	"$here/splats" <<-'END'
+		[    1.5] virtio: loading out-of-tree module taints kernel.
+		[    1.5] device-mapper: table: 254:0: qed: DEBUG WARN bugs INFO
+		[    1.5][  T12] I/O error, dev loop0, sector 0 op 0x0:(READ)
+		[    1.5] Spectre V2 : Mitigation: Retpolines
+	END
+}
+
+mkdir -p "$out"
+check "kernel bug reports are recognized" splat_lines
+check "other messages are not" quiet_lines
+check "setup errors" setup_errors
+check "exit status, output and environment" exit_status
+check "disk, folder of results, processes left over" results
+check "build of a module that warns" build_splat
+check "a warning of the kernel fails the run" splat
+check "unless it is expected" allowed_splat
+check "panic" panic
+check "reset without a word" machine_gone
+check "time limit" time_limit
+check "no machine survives its vm-run" no_survivor
+tap_end
