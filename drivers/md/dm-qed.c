@@ -1365,6 +1365,29 @@ static int parse_features(struct dm_arg_set *as, struct qed_features *f,
 	return r;
 }
 
+static int check_device(struct qed *qed, char **error)
+{
+	int r = 0;
+
+	if (!qed->features.read_only && bdev_read_only(qed->bdev)) {
+		*error = "Image device is read-only";
+		return -EACCES;
+	}
+	if (bdev_logical_block_size(qed->bdev) > QED_MIN_CLUSTER_SIZE) {
+		*error = "Logical blocks of the image device are too large";
+		return -EINVAL;
+	}
+
+	/* Not the last word, see claim(), but at the right time for the user. */
+	mutex_lock(&claims_mutex);
+	if (is_claimed(qed)) {
+		*error = "Image device is in use by another qed mapping";
+		r = -EBUSY;
+	}
+	mutex_unlock(&claims_mutex);
+	return r;
+}
+
 static int open_device(struct qed *qed, const char *path, char **error)
 {
 	blk_mode_t mode = dm_table_get_mode(qed->ti->table);
@@ -1382,17 +1405,7 @@ static int open_device(struct qed *qed, const char *path, char **error)
 	}
 	qed->bdev = qed->dev->bdev;
 
-	if (bdev_logical_block_size(qed->bdev) > QED_MIN_CLUSTER_SIZE) {
-		*error = "Logical blocks of the image device are too large";
-		r = -EINVAL;
-	}
-	mutex_lock(&claims_mutex);
-	if (!r && is_claimed(qed)) {
-		*error = "Image device is in use by another qed mapping";
-		r = -EBUSY;
-	}
-	mutex_unlock(&claims_mutex);
-
+	r = check_device(qed, error);
 	if (r)
 		dm_put_device(qed->ti, qed->dev);
 	return r;
