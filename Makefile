@@ -8,6 +8,7 @@ KERNELS ?= 6.1 6.12
 TESTS ?=
 export KERNELS TESTS
 
+kernel = $(firstword $(KERNELS))
 testing := tools/testing
 kbuild := $(MAKE) -C $(KDIR) M=$(CURDIR)
 
@@ -39,9 +40,13 @@ check: setup
 lint: setup
 	@$(testing)/lint.sh
 
+bench: setup
+	@$(testing)/bench/bench
+
 vm: setup
-	@$(testing)/build.sh $(firstword $(KERNELS))
-	@$(testing)/vm/vm-run -k $(firstword $(KERNELS)) -m 2048 -i
+	$(testing)/build.sh $(kernel)
+	$(testing)/vm/vm-run -k $(kernel) -m 2048 \
+		--module build/$(kernel)/dm-qed-mod.ko -i
 
 help:
 	@echo 'On the machine that will use the module:'
@@ -55,6 +60,7 @@ help:
 	@echo '                        KERNELS="6.1": only on these'
 	@echo '                        TESTS="NAME...": only these selftests'
 	@echo '  make lint             only the static checks'
-	@echo '  make vm               a shell in a virtual machine with the module built'
+	@echo '  make bench            measure, beside other targets and QEMU'
+	@echo '  make vm               a shell in a virtual machine with the module'
 
-.PHONY: all modules modules_install clean setup demo check lint vm help
+.PHONY: all modules modules_install clean setup demo check lint bench vm help

@@ -5,10 +5,10 @@
 #
 # Usage: build.sh [--sparse] KERNEL
 #
-# Builds build/RELEASE/dm-qed-mod.ko from a copy of the source, so that the
-# objects of several kernels never mix; RELEASE is that of the Debian kernel
-# of the series KERNEL (6.1, 6.12, ...) that vm/get-kernel provides. Only what
-# has changed is built. Every warning of gcc with W=1, of modpost and, with
+# Builds build/KERNEL/dm-qed-mod.ko for the Debian kernel of the series KERNEL
+# (6.1, 6.12, ...) that vm/get-kernel provides, from a copy of the source, so
+# that the objects of several kernels never mix. build/KERNEL is a link to
+# build/RELEASE. Only what has changed is built. Every warning of gcc with W=1, of modpost and, with
 # --sparse, of sparse is an error.
 
 set -euo pipefail
@@ -25,6 +25,7 @@ fi
 headers=$("$here/vm/get-kernel" -b "$1")
 build=$tree/build/${headers##*/linux-headers-}
 mkdir -p "$build"
+ln -sfn "${build##*/}" "$tree/build/$1"
 exec 9>"$build.lock"
 flock 9
 

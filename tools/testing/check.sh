@@ -38,28 +38,36 @@ say()
 verdicts()
 {
 	awk '
-	function result(line, into)
+	function verdict(line)
 	{
-		into = line ~ /^not ok/ ? "fail" : \
+		return line ~ /^not ok/ ? "fail" : \
 			toupper(line) ~ /# *SKIP/ ? "skip" : "pass"
+	}
+	function name(line)
+	{
 		sub(/^(not )?ok *[0-9]* *-? */, "", line)
-		return into " " line
+		sub(/ # [0-9]+ m?s$/, "", line)
+		return line
 	}
 	/^# (not )?ok / {
-		inner[++inners] = result(substr($0, 3))
-		if (inner[inners] ~ /^fail/)
+		inner[++inners] = substr($0, 3)
+		if (verdict(inner[inners]) == "fail")
 			bad = 1
 	}
 	/^# 1\.\.[0-9]+$/ { planned = substr($0, 6) }
 	/^(not )?ok / {
-		outer = result($0)
+		outer = name($0)
+		sub(/^selftests: dm-qed: /, "", outer)
+		sub(/ #.*/, "", outer)
 		count++
 		for (i = 1; i <= inners; i++)
-			print inner[i]
-		if (!inners || outer ~ /^fail/ && !bad)
-			print outer
+			print verdict(inner[i]), outer ": " name(inner[i])
+		if (!inners)
+			print verdict($0), name($0)
 		else if (inners < planned)
-			print "fail not all were run: " substr(outer, 6)
+			print "fail", outer ": not all were run"
+		else if (verdict($0) == "fail" && !bad)
+			print "fail", name($0)
 		inners = planned = bad = 0
 	}
 	/^1\.\.[0-9]+$/ { plan = substr($0, 4); has_plan = 1 }
@@ -69,7 +77,7 @@ verdicts()
 		for (; count < plan; count++)
 			print "fail did not run: test " count + 1
 		for (i = 1; i <= inners; i++)
-			print inner[i]
+			print verdict(inner[i]), name(inner[i])
 	}'
 }
 
@@ -138,16 +146,17 @@ build()
 	done
 	check "helpers of the selftests" \
 		make -C "$selftests" OUTPUT="$PWD/build/selftests"
+	if [ -z "$tests" ]; then
+		check "the image library of the tests" \
+			python3 -B $here/qedimg/test_qedimg.py
+	fi
 	tap_end
 }
 
 selftest()
 {
-	local release
-
-	release=$(basename "$($here/vm/get-kernel "$1")")
 	$here/vm/vm-run -k "$1" -m 3072 -t 3000 -o "$out/$1" \
-		--module "build/$release/dm-qed-mod.ko" -- \
+		--module "build/$1/dm-qed-mod.ko" -- \
 		make -s -C "$selftests" run_tests TESTS="$tests" \
 		OUTPUT="$PWD/build/selftests"
 }
@@ -199,6 +208,7 @@ part build build
 if [ -z "$tests" ]; then
 	start vm-run $here/vm/selftest.sh
 	start lint $here/lint.sh
+	start gate $here/bench/gate 6.1
 fi
 for kernel in "${kernels[@]}"; do
 	start "selftests-$kernel" selftest "$kernel"

@@ -16,8 +16,7 @@ out=build/demo
 read -r kernel _ <<<"${KERNELS:-6.1}"
 
 mkdir -p "$out"
-release=$(basename "$($here/vm/get-kernel "$kernel")")
-echo "Building the module for Linux $release ..."
+echo "Building the module for Linux $kernel ..."
 $here/build.sh "$kernel" >"$out/build.log" 2>&1 || {
 	cat "$out/build.log" >&2
 	exit 1
@@ -28,7 +27,7 @@ truncate -s 4G "$out/disk"
 echo "Starting a virtual machine ..."
 status=0
 $here/vm/vm-run -k "$kernel" -m 2048 -t 900 -o "$out" --disk "$out/disk" \
-	--module "build/$release/dm-qed-mod.ko" -- $here/demo-guest.sh ||
+	--module "build/$kernel/dm-qed-mod.ko" -- $here/demo-guest.sh ||
 	status=$?
 rm "$out/disk"
 [ $status -eq 0 ] || echo "The demonstration FAILED." >&2

@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What bench and gate have in common: measuring in the test machine, and bounds."""
+
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+
+HERE = os.path.dirname(os.path.realpath(__file__))
+TREE = os.path.realpath(os.path.join(HERE, "..", "..", ".."))
+BUILD = os.path.join(HERE, "..", "build.sh")
+VM_RUN = os.path.join(HERE, "..", "vm", "vm-run")
+GET_KERNEL = os.path.join(HERE, "..", "vm", "get-kernel")
+OUT = os.path.join(TREE, "build", "bench")
+
+
+class Error(Exception):
+    """Nothing could be measured."""
+
+
+def say(text):
+    """Progress."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def release(kernel):
+    """The release of the kernel of a series that the tests use."""
+    headers = subprocess.run([GET_KERNEL, "-b", kernel], stdout=subprocess.PIPE, text=True,
+                             check=False)
+    if headers.returncode:
+        raise Error("no kernel " + kernel)
+    return os.path.basename(headers.stdout.strip()).replace("linux-headers-", "", 1)
+
+
+def build(kernel, where):
+    """A copy of the module for a kernel that nobody builds anew meanwhile: its path."""
+    say("building for " + kernel)
+    done = subprocess.run([BUILD, kernel], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                          text=True, check=False)
+    if done.returncode:
+        raise Error("the build failed:\n" + done.stdout)
+    os.makedirs(where, exist_ok=True)
+    built = os.path.join(TREE, "build", release(kernel), "dm-qed-mod.ko")
+    return shutil.copy(built, where)
+
+
+def boot(kernel, logs, memory, limit, program, *arguments):
+    """Run a program of this folder in the test machine and return what it saved.
+
+    With counted instructions: then the guest's clock does not run while the
+    host has other things to do, and stands still for nobody but the guest.
+    """
+    result = os.path.join(logs, program + ".json")
+    if os.path.exists(result):
+        os.unlink(result)
+    done = subprocess.run([VM_RUN, "-k", kernel, "-o", logs, "-m", str(memory), "-t", str(limit),
+                           "--icount", "--", os.path.join(HERE, program), *arguments],
+                          stdout=sys.stderr, check=False)
+    if done.returncode:
+        raise Error("%s: status %d, logs in %s" % (program, done.returncode, logs))
+    with open(result, encoding="utf-8") as file:
+        return json.load(file)
+
+
+def instructions(kernel, module, logs, *options):
+    """Part (a), one boot."""
+    return boot(kernel, logs, 1024, 900, "instructions", module, *options)
+
+
+class Row:
+    """A measured value of dm-qed beside its bound and what its peers have.
+
+    bound is (operator, number) or None. values has one by stack: numbers, or
+    lists of them of which the median counts.
+    """
+
+    OPERATORS = {"=": lambda a, b: a == b, "<=": lambda a, b: a <= b, ">=": lambda a, b: a >= b}
+
+    def __init__(self, group, name, digits, bound, values, void=None):
+        self.group = group
+        self.name = name
+        self.digits = digits
+        self.bound = bound
+        self.all = {stack: value if isinstance(value, list) else [value]
+                    for stack, value in values.items()}
+        self.void = void        # why the measurement is none
+
+    def value(self, stack="dm-qed"):
+        """The median, to the digits that are shown."""
+        return round(statistics.median(self.all[stack]), self.digits)
+
+    def show(self, stack="dm-qed"):
+        """As text, with all that was measured if that is not the same."""
+        if stack not in self.all:
+            return ""
+        return "{:,.{}f}".format(self.value(stack), self.digits)
+
+    def spread(self, stack="dm-qed"):
+        """From the lowest to the highest, as text."""
+        low, high = ("{:,.{}f}".format(edge(self.all[stack]), self.digits) for edge in (min, max))
+        return "%s-%s" % (low, high) if low != high else ""
+
+    def show_bound(self):
+        """As text."""
+        if not self.bound:
+            return ""
+        number = self.bound[1]
+        return "%s %s" % (self.bound[0], "{:,}".format(number))
+
+    def missed(self):
+        """Is the value of dm-qed out of bounds?"""
+        if self.void:
+            return True
+        return bool(self.bound) and not self.OPERATORS[self.bound[0]](self.value(), self.bound[1])
+
+    def verdict(self):
+        """As text."""
+        if not self.bound and not self.void:
+            return ""
+        return "MISS" if self.missed() else "pass"
+
+    def record(self):
+        """For JSON."""
+        return {"group": self.group, "name": self.name, "bound": self.bound,
+                "verdict": self.verdict() or None, "void": self.void,
+                "median": {stack: self.value(stack) for stack in self.all}, "all": self.all}
+
+
+# Instructions, see the README
+ABOVE_LINEAR = 250
+ALLOCATE = 13000
+
+
+def instruction_rows(boots):
+    """The rows of part (a) from the results of some boots."""
+    group = "guest instructions of a 4 KiB operation, brd below"
+    rows = []
+    for what in ("read", "write"):
+        rows.append(Row(group, "mapped random " + what, 0, None,
+                        {stack: [boot[stack][what] for boot in boots] for stack in boots[0]}))
+        rows.append(Row(group, "mapped random %s, above dm-linear" % what, 0,
+                        ("<=", ABOVE_LINEAR),
+                        {stack: [boot[stack][what] - boot["dm-linear"][what] for boot in boots]
+                         for stack in boots[0] if stack not in ("raw", "dm-linear")}))
+    void = None
+    for boot in boots:
+        qed = boot["dm-qed"]
+        if qed["mapped"] != qed["writes"]:
+            void = "%d writes have mapped %d clusters" % (qed["writes"], qed["mapped"])
+    rows.append(Row(group, "allocating write, zeroed image", 0, ("<=", ALLOCATE),
+                    {stack: [boot[stack]["allocate"] for boot in boots]
+                     for stack in boots[0] if stack != "raw"}, void))
+    return rows

@@ -1,0 +1,670 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * What the tests do most, in one small static program: where the processor is
+ * emulated, every start of dmsetup, dd or dmesg takes a tenth of a second.
+ *
+ *  blk dm create|load NAME [ro]	table on standard input; create prints
+ *					the device and leaves nothing if it fails
+ *  blk dm resume|remove|wipe|status|table|events NAME
+ *  blk dm suspend NAME [noflush]
+ *  blk dm list PREFIX			names, what is in use last
+ *  blk loop add FILE [ro] [BLOCKSIZE]	prints the device
+ *  blk loop del DEVICE			and waits until nobody uses it
+ *  blk sectors DEVICE
+ *  blk u64 FILE OFFSET			a little-endian number
+ *  blk image FILE SIZE CLUSTER TABLE FEATURES
+ *					write the header of a QED image
+ *  blk kmsg MARK			what the kernel said after that line
+ *  blk io DEVICE COMMAND...		direct I/O, one command after the other
+ *
+ * The commands of io, all numbers in bytes; each prints a line if it fails and
+ * ends the program with status 1:
+ *
+ *  write:OFFSET:LENGTH:BYTE		fill with a byte
+ *  fua:OFFSET:LENGTH:BYTE		the same as a sync write
+ *  read:OFFSET:LENGTH:BYTE		all must be this byte
+ *  cmp:OFFSET:LENGTH:FILE		as the file has it at the same place
+ *  flush
+ *  nowait-write:OFFSET:LENGTH:BYTE	must neither wait nor fail
+ *  nowait-read:OFFSET:LENGTH:BYTE
+ *
+ * with a prefix for those that have to fail: !EIO/write:..., !EAGAIN/nowait-...
+ */
+
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/dm-ioctl.h>
+#include <linux/fs.h>
+#include <linux/loop.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/klog.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#define DM_BUFFER	65536
+#define MAX_IO		1048576
+#define RETRIES		100		/* of 50 ms */
+
+static void fatal(const char *what)
+{
+	fprintf(stderr, "blk: %s: %s\n", what, strerror(errno));
+	exit(1);
+}
+
+static void usage(void)
+{
+	fprintf(stderr, "blk: bad arguments\n");
+	exit(2);
+}
+
+static void retry_delay(void)
+{
+	usleep(50000);
+}
+
+/*
+ * Device mapper
+ */
+
+static struct dm_ioctl *dm_request(const char *name, unsigned int flags)
+{
+	static __u64 buffer[DM_BUFFER / 8];
+	struct dm_ioctl *dmi = (struct dm_ioctl *)buffer;
+
+	memset(buffer, 0, sizeof(buffer));
+	dmi->version[0] = DM_VERSION_MAJOR;
+	dmi->data_size = sizeof(buffer);
+	dmi->data_start = sizeof(*dmi);
+	dmi->flags = flags;
+	snprintf(dmi->name, sizeof(dmi->name), "%s", name);
+	return dmi;
+}
+
+/* Returns false and sets errno. */
+static bool dm_run(unsigned long request, struct dm_ioctl *dmi)
+{
+	static int control = -1;
+
+	if (control < 0)
+		control = open("/dev/mapper/control", O_RDWR);
+	if (control < 0)
+		fatal("/dev/mapper/control");
+	return !ioctl(control, request, dmi);
+}
+
+static bool dm_simple(unsigned long request, const char *name,
+		      unsigned int flags)
+{
+	return dm_run(request, dm_request(name, flags));
+}
+
+/* Lines of "start length type parameters" become the payload of a request. */
+static void read_table(struct dm_ioctl *dmi, FILE *lines)
+{
+	struct dm_target_spec *spec;
+	char *next = (char *)dmi + dmi->data_start;
+	char *end = (char *)dmi + dmi->data_size;
+	unsigned long long start, length;
+	char line[4096], type[DM_MAX_TYPE_NAME];
+	int pos;
+
+	while (fgets(line, sizeof(line), lines)) {
+		line[strcspn(line, "\n")] = 0;
+		if (!*line)
+			continue;
+		pos = 0;
+		if (sscanf(line, "%llu %llu %15s %n", &start, &length, type,
+			   &pos) != 3 || !pos)
+			usage();
+		spec = (struct dm_target_spec *)next;
+		next = (char *)(spec + 1) + strlen(line + pos) + 1;
+		next += -(uintptr_t)next % 8;
+		if (next > end)
+			usage();
+		spec->sector_start = start;
+		spec->length = length;
+		memcpy(spec->target_type, type, sizeof(type));
+		memcpy(spec + 1, line + pos, strlen(line + pos) + 1);
+		spec->next = next - (char *)spec;
+		dmi->target_count++;
+	}
+}
+
+static bool dm_load(const char *name, unsigned int flags, FILE *lines)
+{
+	struct dm_ioctl *dmi = dm_request(name, flags);
+
+	read_table(dmi, lines);
+	return dm_run(DM_TABLE_LOAD, dmi);
+}
+
+/* Whoever looks at a new device, like udev, keeps it busy for a moment. */
+static bool dm_remove(const char *name)
+{
+	int i;
+
+	for (i = 0; i < RETRIES; i++) {
+		if (dm_simple(DM_DEV_REMOVE, name, 0))
+			return true;
+		if (errno != EBUSY)
+			break;
+		retry_delay();
+	}
+	return false;
+}
+
+static int dm_create(const char *name, unsigned int flags)
+{
+	struct dm_ioctl *dmi = dm_request(name, 0);
+	unsigned int minor;
+	int saved;
+
+	if (!dm_run(DM_DEV_CREATE, dmi))
+		fatal("create");
+	minor = (dmi->dev & 0xff) | ((dmi->dev >> 12) & 0xfff00);
+	if (dm_load(name, flags, stdin) && dm_simple(DM_DEV_SUSPEND, name, 0)) {
+		printf("/dev/dm-%u\n", minor);
+		return 0;
+	}
+	saved = errno;
+	dm_remove(name);
+	errno = saved;
+	fatal("load");
+	return 1;
+}
+
+static int dm_status(const char *name, unsigned int flags)
+{
+	struct dm_ioctl *dmi = dm_request(name, flags | DM_NOFLUSH_FLAG);
+	struct dm_target_spec *spec;
+	char *at;
+	unsigned int i;
+
+	if (!dm_run(DM_TABLE_STATUS, dmi))
+		fatal("status");
+	at = (char *)dmi + dmi->data_start;
+	for (i = 0; i < dmi->target_count; i++) {
+		spec = (struct dm_target_spec *)at;
+		printf("%llu %llu %s %s\n", (unsigned long long)spec->sector_start,
+		       (unsigned long long)spec->length, spec->target_type,
+		       (char *)(spec + 1));
+		at = (char *)dmi + dmi->data_start + spec->next;
+	}
+	return 0;
+}
+
+static int dm_events(const char *name)
+{
+	struct dm_ioctl *dmi = dm_request(name, 0);
+
+	if (!dm_run(DM_DEV_STATUS, dmi))
+		fatal("info");
+	printf("%u\n", dmi->event_nr);
+	return 0;
+}
+
+/* Everything fails from now on, also what is queued. */
+static int dm_wipe(const char *name)
+{
+	struct dm_ioctl *dmi = dm_request(name, DM_STATUS_TABLE_FLAG | DM_NOFLUSH_FLAG);
+	struct dm_target_spec *spec = (struct dm_target_spec *)(dmi + 1);
+	unsigned long long length = 0;
+	char line[64], *at;
+	FILE *table;
+	unsigned int i;
+
+	if (dm_run(DM_TABLE_STATUS, dmi)) {
+		at = (char *)dmi + dmi->data_start;
+		for (i = 0; i < dmi->target_count; i++) {
+			spec = (struct dm_target_spec *)at;
+			length = spec->sector_start + spec->length;
+			at = (char *)dmi + dmi->data_start + spec->next;
+		}
+	}
+	snprintf(line, sizeof(line), "0 %llu error\n", length ? length : 1);
+	table = fmemopen(line, strlen(line), "r");
+	if (!table || !dm_load(name, 0, table) ||
+	    !dm_simple(DM_DEV_SUSPEND, name, DM_NOFLUSH_FLAG | DM_SKIP_LOCKFS_FLAG))
+		fatal("wipe");
+	fclose(table);
+	return 0;
+}
+
+struct listed {
+	char name[DM_NAME_LEN];
+	int open;
+};
+
+static int by_open(const void *a, const void *b)
+{
+	return ((const struct listed *)a)->open - ((const struct listed *)b)->open;
+}
+
+static int dm_list(const char *prefix)
+{
+	static struct listed found[256];
+	struct dm_ioctl *dmi = dm_request("", 0);
+	struct dm_name_list *entry;
+	int nr = 0, i;
+
+	if (!dm_run(DM_LIST_DEVICES, dmi))
+		fatal("list");
+	entry = (struct dm_name_list *)((char *)dmi + dmi->data_start);
+	while (entry->dev && nr < 256) {
+		if (!strncmp(entry->name, prefix, strlen(prefix)))
+			memcpy(found[nr++].name, entry->name, strlen(entry->name) + 1);
+		if (!entry->next)
+			break;
+		entry = (struct dm_name_list *)((char *)entry + entry->next);
+	}
+	for (i = 0; i < nr; i++) {
+		dmi = dm_request(found[i].name, 0);
+		if (dm_run(DM_DEV_STATUS, dmi))
+			found[i].open = dmi->open_count;
+	}
+	qsort(found, nr, sizeof(*found), by_open);
+	for (i = 0; i < nr; i++)
+		puts(found[i].name);
+	return 0;
+}
+
+static int done(bool ok, const char *what)
+{
+	if (!ok)
+		fatal(what);
+	return 0;
+}
+
+static int dm_main(const char *command, const char *name, const char *option)
+{
+	unsigned int flags = 0;
+
+	if (option && !strcmp(option, "ro"))
+		flags = DM_READONLY_FLAG;
+	else if (option && !strcmp(option, "noflush"))
+		flags = DM_NOFLUSH_FLAG;
+	else if (option)
+		usage();
+
+	if (!strcmp(command, "create"))
+		return dm_create(name, flags);
+	if (!strcmp(command, "load"))
+		return done(dm_load(name, flags, stdin), "load");
+	if (!strcmp(command, "suspend"))
+		return done(dm_simple(DM_DEV_SUSPEND, name,
+				      flags | DM_SUSPEND_FLAG), "suspend");
+	if (!strcmp(command, "resume"))
+		return done(dm_simple(DM_DEV_SUSPEND, name, 0), "resume");
+	if (!strcmp(command, "remove"))
+		return done(dm_remove(name), "remove");
+	if (!strcmp(command, "wipe"))
+		return dm_wipe(name);
+	if (!strcmp(command, "status"))
+		return dm_status(name, 0);
+	if (!strcmp(command, "table"))
+		return dm_status(name, DM_STATUS_TABLE_FLAG);
+	if (!strcmp(command, "events"))
+		return dm_events(name);
+	if (!strcmp(command, "list"))
+		return dm_list(name);
+	usage();
+	return 2;
+}
+
+/*
+ * Loop devices
+ */
+
+static int loop_add(const char *file, bool ro, unsigned int block_size)
+{
+	struct loop_config config = {
+		.block_size = block_size,
+		.info.lo_flags = ro ? LO_FLAGS_READ_ONLY : 0,
+	};
+	int control, nr, fd, i;
+	char name[32];
+
+	control = open("/dev/loop-control", O_RDWR);
+	config.fd = open(file, ro ? O_RDONLY : O_RDWR);
+	if (control < 0 || (int)config.fd < 0)
+		fatal(file);
+	for (i = 0; i < RETRIES; i++) {
+		nr = ioctl(control, LOOP_CTL_GET_FREE);
+		snprintf(name, sizeof(name), "/dev/loop%d", nr);
+		fd = open(name, ro ? O_RDONLY : O_RDWR);
+		if (nr < 0 || fd < 0)
+			fatal(name);
+		if (!ioctl(fd, LOOP_CONFIGURE, &config)) {
+			puts(name);
+			return 0;
+		}
+		close(fd);
+		if (errno != EBUSY)
+			break;
+	}
+	fatal("LOOP_CONFIGURE");
+	return 1;
+}
+
+static int loop_del(const char *device)
+{
+	struct loop_info64 info;
+	int fd = open(device, O_RDONLY), i;
+
+	if (fd < 0)
+		fatal(device);
+	ioctl(fd, LOOP_CLR_FD);
+	close(fd);
+
+	/* Detached with the last close, which need not have been ours. */
+	for (i = 0; i < RETRIES; i++) {
+		bool gone;
+
+		fd = open(device, O_RDONLY);
+		gone = fd < 0 || (ioctl(fd, LOOP_GET_STATUS64, &info) && errno == ENXIO);
+		if (fd >= 0)
+			close(fd);
+		if (gone)
+			return 0;
+		retry_delay();
+	}
+	errno = EBUSY;
+	fatal(device);
+	return 1;
+}
+
+static int loop_main(int argc, char **argv)
+{
+	bool ro = false;
+	unsigned int block_size = 0;
+	int i;
+
+	if (!strcmp(argv[0], "del"))
+		return loop_del(argv[1]);
+	if (strcmp(argv[0], "add"))
+		usage();
+	for (i = 2; i < argc; i++) {
+		if (!strcmp(argv[i], "ro"))
+			ro = true;
+		else
+			block_size = atoi(argv[i]);
+	}
+	return loop_add(argv[1], ro, block_size);
+}
+
+/*
+ * I/O
+ */
+
+static const struct {
+	const char *name;
+	int number;
+} errnos[] = {
+	{ "EIO", EIO },
+	{ "EAGAIN", EAGAIN },
+	{ "ENOSPC", ENOSPC },
+	{ "EROFS", EROFS },
+	{ "EPERM", EPERM },
+};
+
+static int errno_by_name(const char *name, size_t length)
+{
+	unsigned int i;
+
+	for (i = 0; i < sizeof(errnos) / sizeof(*errnos); i++)
+		if (strlen(errnos[i].name) == length &&
+		    !strncmp(errnos[i].name, name, length))
+			return errnos[i].number;
+	usage();
+	return 0;
+}
+
+static bool all_are(const unsigned char *buf, size_t length, int byte)
+{
+	return buf[0] == byte && !memcmp(buf, buf + 1, length - 1);
+}
+
+struct io {
+	int fd;
+	char *buf;
+	char *other;			/* for what a file has */
+};
+
+static bool mismatch(const char *what, off_t at, const unsigned char *buf, size_t length)
+{
+	size_t i;
+
+	printf("%s: wrong data in the I/O at %lld:", what, (long long)at);
+	for (i = 0; i < length && i < 64; i++)
+		printf(" %02x", buf[i]);
+	printf(" ...\n");
+	errno = 0;
+	return false;
+}
+
+/* One I/O of at most MAX_IO. Returns false with errno, 0 for wrong data. */
+static bool io_piece(struct io *io, const char *command, off_t at, size_t length,
+		     int byte, int file)
+{
+	bool nowait = !strncmp(command, "nowait-", 7);
+	bool fua = !strncmp(command, "fua", 3);
+	bool is_write = fua || !strncmp(command + (nowait ? 7 : 0), "write", 5);
+	struct iovec iov = { .iov_base = io->buf, .iov_len = length };
+	int flags = (nowait ? RWF_NOWAIT : 0) | (fua ? RWF_DSYNC : 0);
+	ssize_t r;
+
+	memset(io->buf, is_write ? byte : ~byte, length);
+	r = is_write ? pwritev2(io->fd, &iov, 1, at, flags) :
+		       preadv2(io->fd, &iov, 1, at, flags);
+	if (r != (ssize_t)length) {
+		if (r >= 0)
+			errno = ENODATA;
+		return false;
+	}
+	if (is_write)
+		return true;
+	if (file < 0)
+		return all_are((unsigned char *)io->buf, length, byte) ||
+		       mismatch(command, at, (unsigned char *)io->buf, length);
+
+	memset(io->other, 0, length);
+	if (pread(file, io->other, length, at) < 0)
+		fatal("file");
+	return !memcmp(io->buf, io->other, length) ||
+	       mismatch(command, at, (unsigned char *)io->buf, length);
+}
+
+static bool io_range(struct io *io, const char *command)
+{
+	long long at, length;
+	char last[256] = "";
+	bool ok = true;
+	int file = -1;
+
+	if (!strcmp(command, "flush"))
+		return !fdatasync(io->fd);
+
+	if (sscanf(command, "%*[a-z-]:%lli:%lli:%255s", &at, &length, last) < 2 ||
+	    length <= 0)
+		usage();
+	if (!strncmp(command, "cmp", 3)) {
+		file = open(last, O_RDONLY);
+		if (file < 0)
+			fatal(last);
+	}
+	while (length && ok) {
+		size_t piece = length < MAX_IO ? length : MAX_IO;
+
+		ok = io_piece(io, command, at, piece, strtol(last, NULL, 0), file);
+		at += piece;
+		length -= piece;
+	}
+	if (file >= 0)
+		close(file);
+	return ok;
+}
+
+static int io_main(const char *device, int argc, char **argv)
+{
+	struct io io;
+	int i, expected;
+
+	io.fd = open(device, O_RDWR | O_DIRECT);
+	if (io.fd < 0 && (errno == EROFS || errno == EACCES || errno == EPERM))
+		io.fd = open(device, O_RDONLY | O_DIRECT);
+	if (io.fd < 0 || posix_memalign((void **)&io.buf, 4096, 2 * MAX_IO))
+		fatal(device);
+	io.other = io.buf + MAX_IO;
+
+	for (i = 0; i < argc; i++) {
+		const char *command = argv[i];
+
+		expected = 0;
+		if (*command == '!') {
+			size_t length = strcspn(++command, "/");
+
+			expected = errno_by_name(command, length);
+			command += length + 1;
+		}
+		errno = 0;
+		if (io_range(&io, command) ? !expected : expected && errno == expected)
+			continue;
+		printf("%s: %s\n", argv[i], errno ? strerror(errno) :
+		       expected ? "no error" : "wrong data");
+		return 1;
+	}
+	return 0;
+}
+
+/*
+ * The rest
+ */
+
+static int print_sectors(const char *device)
+{
+	int fd = open(device, O_RDONLY);
+	struct stat st;
+	__u64 size;
+
+	if (fd < 0 || fstat(fd, &st))
+		fatal(device);
+	if (ioctl(fd, BLKGETSIZE64, &size))
+		size = st.st_size;
+	printf("%llu\n", (unsigned long long)size / 512);
+	return 0;
+}
+
+/* Not through the page cache: a device-mapper target does not see it. */
+static int print_u64(const char *file, const char *offset)
+{
+	off_t at = strtoll(offset, NULL, 0), block = at & ~4095LL;
+	unsigned long long number = 0;
+	unsigned char *buf;
+	int fd = open(file, O_RDONLY | O_DIRECT), i;
+
+	if (fd < 0)
+		fd = open(file, O_RDONLY);
+	if (fd < 0 || posix_memalign((void **)&buf, 4096, 4096) ||
+	    pread(fd, buf, 4096, block) < 0)
+		fatal(file);
+	for (i = 7; i >= 0; i--)
+		number = number << 8 | buf[at - block + i];
+	printf("%llu\n", number);
+	return 0;
+}
+
+/* Puts a number to its place in the header. */
+static void put(unsigned char *header, unsigned int at, unsigned int bytes,
+		unsigned long long number)
+{
+	for (; bytes--; number >>= 8)
+		header[at++] = number;
+}
+
+/* The rest of the image, the L1 table, has to be zero already. */
+static int make_image(const char *file, char **argv)
+{
+	unsigned long long size = strtoull(argv[0], NULL, 0);
+	unsigned long long cluster = strtoull(argv[1], NULL, 0);
+	unsigned long long table = strtoull(argv[2], NULL, 0);
+	int fd = open(file, O_RDWR | O_CREAT | O_DIRECT, 0644);
+	unsigned char *header;
+	struct stat st;
+
+	/* not every file system has direct I/O */
+	if (fd < 0)
+		fd = open(file, O_RDWR | O_CREAT, 0644);
+	if (fd < 0 || fstat(fd, &st) ||
+	    posix_memalign((void **)&header, 4096, 4096))
+		fatal(file);
+	memset(header, 0, 4096);
+	memcpy(header, "QED", 4);
+	put(header, 4, 4, cluster);
+	put(header, 8, 4, table);
+	put(header, 12, 4, 1);
+	put(header, 16, 8, strtoull(argv[3], NULL, 0));
+	put(header, 40, 8, cluster);
+	put(header, 48, 8, size);
+	if (pwrite(fd, header, 4096, 0) != 4096)
+		fatal(file);
+	if (S_ISREG(st.st_mode) && (unsigned long long)st.st_size < cluster * (1 + table) &&
+	    ftruncate(fd, cluster * (1 + table)))
+		fatal(file);
+	return 0;
+}
+
+static int print_kmsg(const char *mark)
+{
+	int size = klogctl(10 /* SYSLOG_ACTION_SIZE_BUFFER */, NULL, 0);
+	char *log, *at, *next;
+
+	log = malloc(size + 1);
+	if (!log)
+		fatal("memory");
+	size = klogctl(3 /* SYSLOG_ACTION_READ_ALL */, log, size);
+	if (size < 0)
+		fatal("klogctl");
+	log[size] = 0;
+	at = log;
+	while ((next = strstr(at, mark)))
+		at = next + strlen(mark);
+	at = strchr(at, '\n');
+	/* without the priority in angle brackets */
+	while (at && *++at) {
+		next = strchr(at, '\n');
+		if (*at == '<' && strchr(at, '>'))
+			at = strchr(at, '>') + 1;
+		printf("%.*s\n", next ? (int)(next - at) : (int)strlen(at), at);
+		at = next;
+	}
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	if (argc < 3)
+		usage();
+	if (!strcmp(argv[1], "dm") && (argc == 4 || argc == 5))
+		return dm_main(argv[2], argv[3], argv[4]);
+	if (!strcmp(argv[1], "loop") && argc >= 4)
+		return loop_main(argc - 2, argv + 2);
+	if (!strcmp(argv[1], "io"))
+		return io_main(argv[2], argc - 3, argv + 3);
+	if (!strcmp(argv[1], "sectors"))
+		return print_sectors(argv[2]);
+	if (!strcmp(argv[1], "u64") && argc == 4)
+		return print_u64(argv[2], argv[3]);
+	if (!strcmp(argv[1], "image") && argc == 7)
+		return make_image(argv[2], argv + 3);
+	if (!strcmp(argv[1], "kmsg"))
+		return print_kmsg(argv[2]);
+	usage();
+	return 2;
+}

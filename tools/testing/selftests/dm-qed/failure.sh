@@ -1,0 +1,504 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# Failures of the image device: what may fail and what must not, unclean
+# shutdowns, power cuts.
+
+# shellcheck source=lib.sh
+. "$(dirname "$0")/lib.sh"
+
+c=65536					# a cluster
+lower=					# the layer below the target
+disk=					# what is below that
+
+# stack MIB GUEST_BYTES [CLUSTER TABLE]: an image with a layer to be made to fail
+stack() {
+	null a "$1"
+	disk=$dev
+	image "$disk" "$2" "${@:3}"
+	linear l "$disk"
+	lower=$dev
+}
+
+# The layer works again
+repair() {
+	dm_swap l "0 $(sectors_of "$disk") linear $disk 0"
+}
+
+# split SECTOR: the layer ends there for reads and writes
+split() {
+	local end
+
+	end=$(sectors_of "$disk")
+	dm_swap l "0 $1 linear $disk 0"$'\n'"$1 $((end - $1)) error"
+}
+
+# The device gets a second part, which is dead: only flushes see it.
+fail_flushes() {
+	local end keep=$dev
+
+	end=$(sectors_of "$disk")
+	null f 1 cache_size=1
+	dm_swap l "0 $end linear $disk 0"$'\n'"$end 8 linear $dev 0"
+	null_off f
+	dev=$keep
+}
+
+dead() {
+	dm_swap l "0 $(sectors_of "$disk") error"
+}
+
+# get NAME: sets used, mapped, total, mode and so on from one status line
+get() {
+	local s
+
+	read -ra s < <(blk dm status "$pre-$1")
+	used=${s[4]%/*}
+	total=${s[4]#*/}
+	mapped=${s[5]%/*}
+	inflight=${s[8]}
+	mode=${s[10]}
+	needs_check=${s[11]}
+}
+
+l1_entry() {
+	blk u64 "$lower" $((c + 8 * $1))
+}
+
+# still_fails NAME: everything that writes; and what is 0x11 at 0 can be read
+still_fails() {
+	io "$dev" "read:0:$c:0x11" "!EIO/write:0:$c:0x99" "!EIO/write:$((40 * c)):$c:0x99" \
+		"!EIO/flush" "!EIO/fua:0:4096:0x99" "read:0:$c:0x11" "read:$((40 * c)):$c:0"
+	is "$(status "$1" mode)" ro "the mode"
+}
+
+#
+# Data
+#
+
+# t_data_write [OPTION]...
+t_data_write() {
+	stack 1 $((8 * mb))
+	qed q "$lower" error_if_no_space "$@"
+	scanned q
+	io "$dev" "write:0:$c:0x11" flush
+	split $((10 * 128))
+	io "$dev" "!EIO/write:$((5 * c)):$c:0x22" "!EIO/write:$((6 * c + 4096)):4096:0x22" \
+		"!EIO/fua:$((7 * c)):512:0x22" "read:0:$c:0x11" "write:0:$c:0x12" \
+		"read:$((5 * c)):$((3 * c)):0"
+	get q
+	is "$mode $used $mapped $inflight" "rw 10 1 0" "mode, used, mapped, allocations"
+
+	repair
+	# every cluster of the device can be used: 16, of which 9 are tables
+	io "$dev" "write:$((5 * c)):$((6 * c)):0x33" "!ENOSPC/write:$((30 * c)):4096:1" \
+		flush "read:$((5 * c)):$((6 * c)):0x33" "read:0:$c:0x12"
+	get q
+	is "$used/$total" 16/16 "the space in use"
+	dm_remove q
+	sound "$lower"
+}
+
+# Half of a cluster is written, then the write fails: nobody may see that half.
+# t_half_written [OPTION]...
+t_half_written() {
+	local i
+
+	stack 1 $((8 * mb))
+	qed q "$lower" "$@"
+	io "$dev" "write:0:$c:0x11" flush
+	split $((10 * 128 + 64))
+	io "$dev" "!EIO/write:$((5 * c)):$c:0x66" "read:$((5 * c)):$c:0"
+	repair
+	# six clusters are left, so one of these gets it
+	for i in 5 6 7 8 9 10; do
+		io "$dev" "write:$((i * c + c - 512)):512:$i" "read:$((i * c)):$((c - 512)):0"
+	done
+	is "$(status q used)" 16 "the number of used clusters"
+	dm_remove q
+	qed q "$lower"
+	for i in 5 6 7 8 9 10; do
+		io "$dev" "read:$((i * c)):$((c - 512)):0" "read:$((i * c + c - 512)):512:$i"
+	done
+}
+
+# A write over several clusters, of which some fail
+t_partly_failed() {
+	stack 2 $((8 * mb))
+	qed q "$lower"
+	io "$dev" "write:0:$c:0x11" "write:$((9 * c)):$c:0x11" flush
+	split $(($(status q used) * 128 + 256))
+	io "$dev" "!EIO/write:$((8 * c)):$((6 * c)):0x22" "read:0:$c:0x11" \
+		"read:$((14 * c)):$((4 * c)):0"
+	is "$(status q mode)" rw "the mode"
+	repair
+	io "$dev" "write:$((8 * c)):$((6 * c)):0x33" "read:$((8 * c)):$((6 * c)):0x33"
+	dm_remove q
+	qed q "$lower"
+	io "$dev" "read:0:$c:0x11" "read:$((8 * c)):$((6 * c)):0x33"
+}
+
+t_data_read() {
+	stack 2 $((8 * mb))
+	qed q "$lower"
+	io "$dev" "write:0:$c:0x11" "write:$c:$c:0x22" "write:$((2 * c)):$c:0x33"
+	null_bad a "+$((10 * 128 + 8))-$((10 * 128 + 15))"
+	io "$dev" "read:0:$c:0x11" "!EIO/read:$c:$c:0x22" "!EIO/read:$((c + 4096)):512:0x22" \
+		"read:$c:4096:0x22" "read:$((2 * c)):$c:0x33" flush
+	is "$(status q mode)" rw "the mode"
+	null_bad a "-$((10 * 128 + 8))-$((10 * 128 + 15))"
+	io "$dev" "read:$c:$c:0x22"
+}
+
+#
+# Tables
+#
+
+# t_table_write WHICH
+t_table_write() {
+	local from to events
+
+	stack 4 $((8 * mb))
+	qed q "$lower" commit_interval 3600000
+	io "$dev" "write:0:$c:0x11" flush
+	case $1 in
+	l2)
+		from=$(($(l1_entry 0) / 512))
+		to=$((from + 8))
+		null_bad a "+$from-$((to - 1))"
+		;;
+	flush)
+		fail_flushes
+		;;
+	esac
+	events=$(events q)
+	io "$dev" "write:$((2 * c)):$c:0x22" "write:$((3 * c + 4096)):4096:0x33" "!EIO/flush"
+	is "$(status q mode)" ro "the mode after a failed write of a table"
+	is "$(status q needs_check)" needs_check "NEED_CHECK"
+	at_least "$(events q)" $((events + 1)) "the event counter"
+	matches "$(kmsg)" 'cannot write the tables: going read-only' "the kernel's log"
+	still_fails q
+	io "$dev" "read:$((2 * c)):$c:0x22" "read:$((3 * c + 4096)):4096:0x33"
+
+	# nor does suspending help, or make it forget what it has in memory
+	dm_suspend q
+	dm_resume q
+	still_fails q
+	io "$dev" "read:$((2 * c)):$c:0x22"
+
+	case $1 in
+	l2)
+		null_bad a "-$from-$((to - 1))"
+		;;
+	flush)
+		repair
+		;;
+	esac
+	# not by itself
+	still_fails q
+	is_dirty "$lower"
+	qed_reload q "$lower"
+	is "$(status q mode)" rw "the mode of the new table"
+	io "$dev" "read:0:$c:0x11" "write:$((2 * c)):$c:0x44" flush "read:$((2 * c)):$c:0x44"
+	dm_remove q
+	is_clean "$lower"
+	sound "$lower"
+}
+
+# A table that cannot be zeroed or whose L1 entry cannot be written
+t_l1_write() {
+	stack 4 $((8 * mb))
+	qed q "$lower" commit_interval 3600000
+	null_bad a "+128-135"
+	io "$dev" "write:0:$c:0x11" "read:0:$c:0x11" "!EIO/flush"
+	still_fails q
+	is "$(l1_entry 0 2>/dev/null || echo unreadable)" unreadable "the L1 entry"
+	null_bad a "-128-135"
+	is "$(l1_entry 0)" 0 "the L1 entry"
+	qed_reload q "$lower"
+	is "$(status q used)" 5 "the number of used clusters"
+	io "$dev" "read:0:$((8 * mb)):0" "write:0:$c:0x12" flush
+	dm_remove q
+	sound "$lower"
+}
+
+# Without a flush the failure comes from the timer or the message.
+t_commit_fails() {
+	stack 4 $((8 * mb))
+	qed q "$lower" commit_interval 50
+	io "$dev" "write:0:$c:0x11" flush
+	null_bad a "+640-647"
+	io "$dev" "write:$((2 * c)):$c:0x22"
+	wait_for 20 status_is q mode ro
+	still_fails q
+	refused commit q
+	null_bad a "-640-647"
+	qed_reload q "$lower" commit_interval 3600000
+	io "$dev" "write:$((2 * c)):$c:0x22"
+	null_bad a "+640-647"
+	refused commit q
+	still_fails q
+	null_bad a "-640-647"
+	qed_reload q "$lower" commit_interval 0
+	io "$dev" "read:0:$c:0x11"
+	null_bad a "+640-647"
+	io "$dev" "!EIO/write:$c:$c:0x22"
+	is "$(status q mode)" ro "the mode"
+	null_bad a "-640-647"
+	dm_remove q
+	sound "$lower"
+}
+
+t_header_write() {
+	local events
+
+	stack 4 $((8 * mb))
+	qed q "$lower"
+	fail_writes l "$disk" 0 8
+	events=$(events q)
+	io "$dev" "!EIO/write:0:$c:0x22" "read:0:$((8 * mb)):0"
+	is "$(status q mode)" ro "the mode"
+	is "$(status q used) $(status q mapped)" "5 0" "used and mapped clusters"
+	is "$(events q)" $((events + 1)) "the event counter"
+	matches "$(kmsg)" 'cannot write the header' "the kernel's log"
+	io "$dev" "!EIO/write:0:512:0x22" "!EIO/flush"
+	repair
+	is_clean "$lower"
+	qed_reload q "$lower"
+	io "$dev" "write:0:$c:0x11" flush
+	is_dirty "$lower"
+	# to clear it fails, too: the image stays marked, all data is there
+	fail_writes l "$disk" 0 8
+	dm_remove q
+	repair
+	is_dirty "$lower"
+	qed q "$lower"
+	io "$dev" "read:0:$c:0x11"
+	dm_remove q
+	is_clean "$lower"
+	sound "$lower"
+}
+
+# A block of a table maps 2 MiB here.
+t_table_read() {
+	local table i
+
+	stack 16 $((64 * mb)) 4096 16
+	qed q "$lower"
+	for i in 0 1 2 3; do
+		io "$dev" "write:$((i * 2 * mb)):$c:$((0x10 + i))"
+	done
+	dm_remove q
+	qed q "$lower"
+	table=$(($(blk u64 "$lower" 4096) / 512))
+	null_bad a "+$((table + 8))-$((table + 15))"
+	io "$dev" "read:0:$c:0x10" "!EIO/read:$((2 * mb)):4096:0x11" "read:$((4 * mb)):$c:0x12" \
+		"!EIO/read:$((2 * mb - 4096)):8192:0" "!EIO/write:$((2 * mb)):4096:0x99" \
+		"!EIO/write:$((4 * mb - 4096)):4096:0x99" "write:$((4 * mb)):4096:0x22" \
+		"write:$((6 * mb - 4096)):4096:0x22" "read:$((6 * mb)):$c:0x13" flush
+	is "$(status q mode)" rw "the mode after failed reads of a table"
+	matches "$(kmsg)" 'cannot read the L2 table at 0x' "the kernel's log"
+	null_bad a "-$((table + 8))-$((table + 15))"
+	io "$dev" "read:$((2 * mb)):$c:0x11" "write:$((2 * mb)):4096:0x99" \
+		"write:$((4 * mb - 4096)):4096:0x9a" flush \
+		"read:$((2 * mb)):4096:0x99" "read:$((4 * mb - 4096)):4096:0x9a"
+	dm_remove q
+	sound "$lower"
+}
+
+# bad_at SECTOR REGEX [OPTION]...: activation with a bad sector has to fail
+bad_at() {
+	local line
+
+	line=$(table "$lower" "${@:3}")
+	null_bad a "+$1-$1"
+	refuse q "$line"
+	note "${error##*device-mapper: }"
+	matches "$error" "$2" "the message"
+	null_bad a "-$1-$1"
+}
+
+t_activation() {
+	local table
+
+	stack 4 $((8 * mb))
+	qed q "$lower"
+	io "$dev" "write:0:$c:0x11"
+	dm_remove q
+	table=$(($(l1_entry 0) / 512))
+
+	bad_at 0 'cannot read the header'
+	bad_at 0 'cannot read the header' read_only
+	bad_at 128 'cannot read .*table'
+	bad_at 128 'cannot read the L1 table' read_only
+	bad_at $((table + 1)) 'cannot read .*table'
+	is_clean "$lower"
+
+	# What is not read cannot keep it from being activated.
+	null_bad a "+$((table + 1))-$((table + 1))"
+	qed q "$lower" read_only
+	io "$dev" "!EIO/read:0:512:0x11" "!EIO/write:0:512:0x11"
+	dm_remove q
+	qed q "$lower" zeroed_from 10
+	wait_for 20 message 'cannot scan the tables'
+	is "$(status q mode)" rw "the mode"
+	io "$dev" "!EIO/read:0:512:0x11"
+	null_bad a "-$((table + 1))-$((table + 1))"
+	io "$dev" "read:0:$c:0x11" "write:$c:$c:0x22" flush
+	dm_remove q
+	sound "$lower"
+	qed q "$lower"
+	io "$dev" "read:0:$c:0x11" "read:$c:$c:0x22"
+}
+
+# message REGEX: for wait_for
+message() {
+	[[ $(kmsg) =~ $1 ]]
+}
+
+#
+# Removal
+#
+
+t_remove_dead() {
+	stack 4 $((8 * mb))
+	qed q "$lower" commit_interval 3600000
+	io "$dev" "write:0:$c:0x11" flush "write:$((2 * c)):$c:0x22"
+	dead
+	timeout 20 "$bin/blk" dm remove "$pre-q"
+	repair
+	is_dirty "$lower"
+	qed q "$lower"
+	io "$dev" "read:0:$c:0x11" "read:$((3 * c)):$c:0"
+	# dead and suspended, with nothing to write
+	io "$dev" flush
+	dead
+	dm_suspend q
+	timeout 20 "$bin/blk" dm remove "$pre-q"
+	repair
+	sound "$lower"
+}
+
+# t_force below: with I/O in flight, and users that keep it open
+t_force() {
+	local pid
+
+	stack 16 $((16 * mb))
+	case $1 in
+	slow)
+		modprobe -q dm-delay || true
+		dm_swap l "0 $(sectors_of "$disk") delay $disk 0 50"
+		;;
+	esac
+	qed q "$lower" commit_interval 20
+	# it must not take the processors when all that it does fails
+	bg nice -n 19 "$bin/hammer" -t 4 -s 60 -E -F 5 -b 65536 "$dev" 2>"$tmp/hammer"
+	pid=$!
+	wait_for 20 not status_is q commits 0
+	[ "$1" != dead ] || dead
+	if timeout 30 dmsetup remove --force "$pre-q"; then
+		fail "removed a device that is in use"
+	fi
+	is "$(blk dm table "$pre-q" | cut -d ' ' -f 3)" error "the target"
+	io "$dev" "!EIO/read:0:4096:0" "!EIO/write:0:4096:0"
+	kill -TERM "$pid"
+	timeout 30 tail --pid="$pid" -f /dev/null
+	timeout 20 dmsetup remove --force "$pre-q"
+	[ "$1" = working ] || repair
+	sound "$lower"
+	qed q "$lower"
+	is "$(status q mode)" rw "the mode"
+	io "$dev" "write:0:$c:0x11" flush "read:0:$c:0x11"
+}
+
+#
+# The end of power
+#
+
+t_unclean() {
+	local copy
+
+	stack 8 $((8 * mb))
+	qed q "$lower" commit_interval 3600000
+	io "$dev" "write:0:$c:0x11" "write:$((4 * c + 512)):1024:0x22" \
+		"write:$((20 * c)):$((9 * c)):0x33" flush \
+		"write:$((40 * c)):$c:0x44" "write:0:4096:0x12"
+	dd if="$lower" of="$tmp/copy" bs=1M iflag=direct status=none
+	dm_remove q
+	is_dirty "$tmp/copy"
+	loop "$tmp/copy"
+	copy=$dev
+	qed q "$copy"
+	io "$dev" "read:4096:$((c - 4096)):0x11" "read:$((4 * c)):512:0" \
+		"read:$((4 * c + 512)):1024:0x22" "read:$((4 * c + 1536)):$((c - 1536)):0" \
+		"read:$((20 * c)):$((9 * c)):0x33" "write:$((50 * c)):$c:0x55" flush
+	is "$(status q mapped)" 12 "the number of mapped clusters"
+	dm_remove q
+	is_clean "$copy"
+	sound "$copy"
+}
+
+# power_cut ROUND [OPTION]...: at any time after the first commit
+power_cut() {
+	local pid name=p$1
+
+	null "$name" 24 cache_size=16
+	disk=$dev
+	[ $# -gt 1 ] || garbage "$disk" 24
+	image "$disk" $((16 * mb))
+	if [ $# = 1 ]; then
+		# the L1, too, was garbage
+		dd if=/dev/zero of="$disk" bs="$c" seek=1 count=4 oflag=direct status=none
+	fi
+	io "$disk" flush
+	qed q "$disk" "${@:2}" commit_interval 30
+	bg nice -n 19 "$bin/hammer" -f "$tmp/versions" -t 4 -s 60 -E -F 10 -D 5 -r 10 -b 131072 -S "$1" \
+		"$dev" 2>"$tmp/hammer"
+	pid=$!
+	wait_for 20 not status_is q commits 0
+	sleep "0.$((RANDOM % 9 + 1))"
+	note "$(status q commits) commits, $(status q mapped) mapped"
+	null_off "$name"
+	kill -TERM "$pid"
+	timeout 30 tail --pid="$pid" -f /dev/null
+	blk dm wipe "$pre-q"
+	dm_remove q
+	null_on "$name"
+	sound "$dev"
+	qed q "$dev"
+	hammer -v -c -f "$tmp/versions" -t 2 -S "$1" "$dev"
+	io "$dev" "write:0:$c:0x11" flush "read:0:$c:0x11"
+	dm_remove q
+	null_off "$name"
+	rm "$tmp/versions"
+}
+
+t_power_cuts() {
+	local i
+
+	for i in 1 2; do
+		note "round $i"
+		power_cut "$i" "$@"
+	done
+}
+
+run t_data_write "a failed write of data fails alone, its cluster is not lost" \
+	"t_data_write zeroed_from 5" "the same with clusters known to be zero" \
+	t_half_written "a half-written cluster is never seen" \
+	"t_half_written zeroed_from 5" "the same with clusters that were known to be zero" \
+	t_partly_failed "a write of several clusters that fails in part" \
+	t_data_read "a failed read of data fails alone" \
+	"t_table_write l2" "a failed write of an L2 table makes it read-only" \
+	"t_table_write flush" "a failed flush makes it read-only" \
+	t_l1_write "a failed write of the L1 table makes it read-only" \
+	t_commit_fails "a failed commit without a flush makes it read-only" \
+	t_header_write "NEED_CHECK that cannot be written makes it read-only" \
+	t_table_read "a table block that cannot be read fails only what it maps" \
+	t_activation "tables that cannot be read, at activation" \
+	t_remove_dead "removal with a dead image device" \
+	"t_force working" "forced removal with I/O in flight and a user" \
+	"t_force slow" "forced removal, with a slow image device" \
+	"t_force dead" "forced removal, with a dead image device" \
+	t_unclean "an image that was not closed is activated without a check" \
+	t_power_cuts "after a power cut all that was flushed is there" \
+	"t_power_cuts zeroed_from 5" "after a power cut, with clusters known to be zero"

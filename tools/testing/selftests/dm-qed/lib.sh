@@ -1,0 +1,599 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash
+#
+# Common parts of the dm-qed tests.
+#
+# A test defines functions and gives them to run() with a description each. Every
+# function is run in a subshell of its own with "set -e": the first command that
+# fails makes it fail. Devices, mounts and processes made with the functions here
+# are gone afterwards, whatever happens.
+
+set -u
+
+here=$(dirname "$(readlink -f "$0")")
+bin=${OUTPUT:-$here}			# blk and hammer
+QEDIMG=${QEDIMG:-$here/../../qedimg/qedimg.py}
+PATH=$PATH:/usr/sbin:/sbin
+
+ksft_fail=1
+ksft_skip=4
+
+test_name=$(basename "$0" .sh)
+pre=qedt$$				# all our devices are named so
+tmp=					# our tmpfs
+keep=					# a directory in it
+mb=$((1 << 20))
+
+# Without a udev daemon nobody makes the nodes, and nobody acknowledges them.
+if [ ! -S /run/udev/control ]; then
+	export DM_DISABLE_UDEV=1
+fi
+
+#
+# Verdicts
+#
+
+note() {
+	echo "$*"
+}
+
+fail() {
+	echo "FAILED: $*"
+	exit $ksft_fail
+}
+
+skip() {
+	echo "SKIP: $*"
+	exit $ksft_skip
+}
+
+# is GOT EXPECTED WHAT
+is() {
+	[ "$1" = "$2" ] || fail "$3 is '$1', expected '$2'"
+}
+
+# at_most GOT LIMIT WHAT
+at_most() {
+	[ "$1" -le "$2" ] || fail "$3 is $1, expected at most $2"
+}
+
+# at_least GOT LIMIT WHAT
+at_least() {
+	[ "$1" -ge "$2" ] || fail "$3 is $1, expected at least $2"
+}
+
+# matches TEXT REGEX WHAT: does one of the lines, in any case?
+matches() {
+	local line
+
+	shopt -s nocasematch
+	while read -r line; do
+		if [[ $line =~ $2 ]]; then
+			shopt -u nocasematch
+			return
+		fi
+	done <<<"$1"
+	fail "$3 is '$1', expected /$2/"
+}
+
+# refused COMMAND...: it has to fail, quietly
+refused() {
+	if "$@" >"$tmp/lib/refused" 2>&1; then
+		fail "worked, but should have failed: $*"
+	fi
+}
+
+# need COMMAND...: skip without these programs
+need() {
+	local program
+
+	for program; do
+		type -P "$program" >/dev/null || skip "no $program"
+	done
+}
+
+# wait_for SECONDS COMMAND...: until it succeeds, or fail
+wait_for() {
+	local end=$((${EPOCHREALTIME/./} + $1 * 1000000))
+
+	shift
+	until "$@"; do
+		[ "${EPOCHREALTIME/./}" -lt $end ] || fail "waited in vain for: $*"
+		sleep 0.05
+	done
+}
+
+#
+# The kernel's log
+#
+
+log_mark=0
+
+# kmsg_mark: what the kernel says from here on is kmsg's
+kmsg_mark() {
+	log_mark=$test_name.$$.$RANDOM.${EPOCHREALTIME/./}
+	echo "dm-qed selftest: $log_mark" >/dev/kmsg
+}
+
+kmsg() {
+	blk kmsg "dm-qed selftest: $log_mark"
+}
+
+# Signs of a bug, in any kernel we run on
+splats='BUG:|WARNING:|Oops|KASAN|KCSAN|UBSAN|general protection|unable to handle'
+splats+='|(possible|inconsistent|bad) .*(lock|context)|suspicious RCU|blocked for more than'
+splats+='|stall on CPU|self-detected stall|soft lockup|hard LOCKUP|memory leak|use-after-free'
+splats+='|refcount_t|list_(add|del) corruption|DEBUG_LOCKS|scheduling while atomic'
+
+#
+# Running tests
+#
+
+# run FUNCTION DESCRIPTION [FUNCTION DESCRIPTION]...
+# A function may come with arguments: "t_cluster 4096". What prepare() leaves in
+# $keep, if the test has such a function, stays for all of them.
+# ONLY="function..." in the environment chooses some of them.
+run() {
+	local total=$(($# / 2 + 1)) nr=0 failed=0 skipped=0 rc start ms
+
+	echo "TAP version 13"
+	if ! setup; then
+		echo "1..0 # SKIP $setup_error"
+		exit $ksft_skip
+	fi
+	echo "1..$total"
+	kmsg_mark
+	local first_mark=$log_mark
+	if declare -F prepare >/dev/null && ! prepare >"$tmp/lib/log" 2>&1; then
+		sed 's/^/# /' "$tmp/lib/log"
+		echo "Bail out! prepare failed"
+		exit $ksft_fail
+	fi
+
+	while [ $# -gt 1 ]; do
+		nr=$((nr + 1))
+		if [ -n "${ONLY:-}" ] && [[ " $ONLY " != *" ${1%% *} "* ]]; then
+			echo "ok $nr $2 # SKIP not chosen"
+			shift 2
+			continue
+		fi
+		start=${EPOCHREALTIME/./}
+		kmsg_mark
+		run_one "$1" >"$tmp/lib/log" 2>&1 </dev/null
+		rc=$?
+		ms=$(((${EPOCHREALTIME/./} - start) / 1000))
+		diagnostics
+		case $rc in
+		0)
+			echo "ok $nr $2 # $ms ms"
+			;;
+		"$ksft_skip")
+			echo "ok $nr $2 # SKIP $(sed -n 's/^SKIP: //p' "$tmp/lib/log")"
+			skipped=$((skipped + 1))
+			;;
+		*)
+			failed=$((failed + 1))
+			kmsg | tail -n 30 | sed 's/^/# kernel: /'
+			echo "not ok $nr $2 # $ms ms"
+			;;
+		esac
+		if ! release >"$tmp/lib/log" 2>&1; then
+			diagnostics
+			failed=$((failed + 1))
+		fi
+		shift 2
+	done
+
+	log_mark=$first_mark
+	kmsg | grep -E "$splats" >"$tmp/lib/splats"
+	if [ -s "$tmp/lib/splats" ]; then
+		kmsg | grep -E -A 25 "$splats" | head -n 100 | sed 's/^/# kernel: /'
+		failed=$((failed + 1))
+		echo "not ok $total the kernel has no complaint"
+	else
+		echo "ok $total the kernel has no complaint"
+	fi
+	[ $failed = 0 ] || exit $ksft_fail
+	[ $skipped -lt $((total - 1)) ] || exit $ksft_skip
+	exit 0
+}
+
+diagnostics() {
+	local line nr=0
+
+	while read -r line && [ $((nr++)) -lt 200 ]; do
+		echo "# $line"
+	done <"$tmp/lib/log"
+}
+
+# The errexit of a subshell works only if nobody looks at its status.
+run_one() {
+	(
+		set -eE
+		trap 'echo "line $LINENO: status $? of: $BASH_COMMAND"' ERR
+		# shellcheck disable=SC2086	# the function and its arguments
+		$1
+	)
+}
+
+setup() {
+	setup_error=
+	if [ "$(id -u)" != 0 ]; then
+		setup_error="must be run as root"
+	elif ! type -P dmsetup losetup python3 >/dev/null; then
+		setup_error="needs dmsetup, losetup and python3"
+	elif ! load_module; then
+		setup_error="no dm-qed module"
+	elif ! [ -x "$bin/hammer" ] || ! [ -x "$bin/blk" ]; then
+		setup_error="the programs are not built, run make"
+	fi
+	[ -z "$setup_error" ] || return 1
+
+	tmp=$(mktemp -d /tmp/dm-qed.XXXXXX)
+	mount -t tmpfs -o size=90% none "$tmp"
+	keep=$tmp/keep
+	mkdir "$tmp/lib" "$tmp/mnt" "$keep"
+	[ -e /dev/fd ] || ln -s /proc/self/fd /dev/fd
+	: >"$tmp/lib/pids"
+	: >"$tmp/lib/loops"
+	trap finish EXIT
+	trap 'exit 1' INT TERM HUP
+}
+
+finish() {
+	local rc=$?
+
+	trap '' INT TERM HUP
+	release
+	umount -l "$tmp" && rmdir "$tmp"
+	exit $rc
+}
+
+# Undo everything. Says what did not work.
+release() {
+	local pid i dev dir failed=0 mounts=() files=()
+
+	while read -r pid; do
+		kill -KILL "$pid" 2>/dev/null
+	done <"$tmp/lib/pids"
+	: >"$tmp/lib/pids"
+
+	while read -r _ dir _; do
+		[[ $dir != "$tmp"/* ]] || mounts=("$dir" "${mounts[@]}")
+	done </proc/mounts
+	[ ${#mounts[@]} = 0 ] || umount -l "${mounts[@]}"
+
+	for i in {1..20}; do
+		list_dm
+		[ ${#dms[@]} != 0 ] || break
+		for dev in "${dms[@]}"; do
+			# queued writes end when the table is replaced
+			[ "$i" = 1 ] || timeout 20 "$bin/blk" dm wipe "$dev"
+			timeout 20 "$bin/blk" dm remove "$dev"
+		done >/dev/null 2>"$tmp/lib/remove.err"
+		[ "$i" -lt 3 ] || sleep 0.1
+	done
+	if [ ${#dms[@]} != 0 ]; then
+		echo "left behind: ${dms[*]}: $(cat "$tmp/lib/remove.err")"
+		failed=1
+	fi
+
+	while read -r dev; do
+		blk loop del "$dev" || failed=1
+	done <"$tmp/lib/loops"
+	: >"$tmp/lib/loops"
+
+	for dir in /sys/kernel/config/nullb/"$pre"*; do
+		[ -d "$dir" ] || continue
+		echo 0 >"$dir/power"
+		rmdir "$dir" || failed=1
+	done
+
+	for dir in "$tmp"/*; do
+		case ${dir##*/} in
+		lib | mnt | keep) ;;
+		*) files+=("$dir") ;;
+		esac
+	done
+	[ ${#files[@]} = 0 ] || rm -rf "${files[@]}"
+	return $failed
+}
+
+# Sets $dms to our dm devices, upper ones first
+list_dm() {
+	mapfile -t dms < <(blk dm list "$pre")
+}
+
+# bg COMMAND...: in the background; its process id is in $!
+bg() {
+	"$@" &
+	echo $! >>"$tmp/lib/pids"
+}
+
+#
+# The module
+#
+
+# Loads ours from DM_QED_KO, or the installed one.
+load_module() {
+	dmsetup targets 2>/dev/null | grep -q '^qed ' && return 0
+	modprobe -q dm-mod
+	if [ -n "${DM_QED_KO:-}" ]; then
+		insmod "$DM_QED_KO"
+	else
+		modprobe -q dm-qed
+	fi
+	dmsetup targets | grep -q '^qed '
+}
+
+#
+# Lower devices
+#
+
+# null NAME MIB [ATTRIBUTE=VALUE]...: a null_blk disk with memory; sets $dev
+null() {
+	local dir=/sys/kernel/config/nullb/$pre$1 arg
+
+	modprobe -q null_blk nr_devices=0 2>/dev/null || true
+	[ -d /sys/kernel/config/nullb ] || mount -t configfs none /sys/kernel/config 2>/dev/null
+	[ -d /sys/kernel/config/nullb ] || skip "no null_blk"
+	mkdir "$dir"
+	for arg in memory_backed=1 size="$2" submit_queues="$(nproc)" "${@:3}"; do
+		echo "${arg#*=}" >"$dir/${arg%%=*}" || skip "null_blk: no $arg"
+	done
+	null_on "$1"
+}
+
+# null_on NAME: switch it on, also after null_off; sets $dev
+null_on() {
+	local dir=/sys/kernel/config/nullb/$pre$1
+
+	echo 1 >"$dir/power"
+	dev=/dev/$pre$1
+	[ -e "/sys/block/$pre$1" ] || dev=/dev/nullb$(cat "$dir/index")
+	wait_for 5 test -b "$dev"
+}
+
+# null_off NAME: cut the power; what is not flushed is lost if it has a cache
+null_off() {
+	echo 0 >"/sys/kernel/config/nullb/$pre$1/power"
+}
+
+# null_bad NAME +FROM-TO: fail I/O to these sectors; -FROM-TO ends it
+null_bad() {
+	echo "$2" >"/sys/kernel/config/nullb/$pre$1/badblocks"
+}
+
+# loop FILE [ro] [BLOCKSIZE]: a loop device; sets $dev
+loop() {
+	[ -e /dev/loop-control ] || modprobe -q loop
+	dev=$(blk loop add "$@")
+	echo "$dev" >>"$tmp/lib/loops"
+}
+
+# unloop DEVICE: and wait until it is gone
+unloop() {
+	local loops line
+
+	blk loop del "$1"
+	mapfile -t loops <"$tmp/lib/loops"
+	for line in "${loops[@]}"; do
+		[ "$line" = "$1" ] || echo "$line"
+	done >"$tmp/lib/loops"
+}
+
+not() {
+	! "$@" >/dev/null 2>&1
+}
+
+sectors_of() {
+	blk sectors "$1"
+}
+
+# dm NAME TABLE [ro]: a device; sets $dev
+dm() {
+	dev=$(blk dm create "$pre-$1" "${@:3}" <<<"$2")
+}
+
+# dm_load NAME TABLE; dm_suspend NAME [noflush]; dm_resume NAME; dm_remove NAME
+dm_load() {
+	blk dm load "$pre-$1" <<<"$2"
+}
+
+dm_suspend() {
+	blk dm suspend "$pre-$1" "${@:2}"
+}
+
+dm_resume() {
+	blk dm resume "$pre-$1"
+}
+
+dm_remove() {
+	blk dm remove "$pre-$1"
+}
+
+# dm_swap NAME TABLE: change it under its users
+dm_swap() {
+	dm_load "$1" "$2"
+	dm_suspend "$1"
+	dm_resume "$1"
+}
+
+# linear NAME DEVICE [SECTORS]: a layer to be changed later; sets $dev
+linear() {
+	dm "$1" "0 ${3:-$(sectors_of "$2")} linear $2 0"
+}
+
+# fail_writes NAME DEVICE FROM TO: of the layer over this device, fail the writes to these sectors,
+# and all flushes; reads go on
+fail_writes() {
+	local end table=
+
+	end=$(sectors_of "$2")
+	[ "$3" = 0 ] || table+="0 $3 linear $2 0"$'\n'
+	table+="$3 $(($4 - $3)) flakey $2 $3 0 100000000 1 error_writes"
+	[ "$4" -ge "$end" ] || table+=$'\n'"$4 $((end - $4)) linear $2 $4"
+	modprobe -q dm-flakey || true
+	dm_swap "$1" "$table"
+}
+
+# garbage DEVICE MIB: what a recycled device may have in it
+garbage() {
+	io "$1" "write:0:$(($2 * mb)):0xa5"
+}
+
+# io_counts DEVICE: number of reads, writes, flushes and of sectors written
+io_counts() {
+	local s
+
+	read -ra s <"/sys/class/block/$(basename "$(readlink -f "$1")")/stat"
+	echo "${s[0]} ${s[4]} ${s[15]} ${s[6]}"
+}
+
+# io_start DEVICE, io_end DEVICE: set reads, writes, flushes and wsectors to what came in between
+io_start() {
+	io_base=$(io_counts "$1")
+}
+
+io_end() {
+	local a b
+
+	read -ra a <<<"$io_base"
+	read -ra b < <(io_counts "$1")
+	reads=$((b[0] - a[0]))
+	writes=$((b[1] - a[1]))
+	flushes=$((b[2] - a[2]))
+	wsectors=$((b[3] - a[3]))
+	note "lower I/O: $reads reads, $writes writes of $wsectors sectors, $flushes flushes"
+}
+
+#
+# Images
+#
+
+# image FILE BYTES [CLUSTER [TABLE [FEATURES]]]: an empty image, in a file or on a zeroed device
+# (qedimg create takes a second where the processor is emulated)
+image() {
+	blk image "$1" "$2" "${3:-65536}" "${4:-4}" "${5:-0}"
+}
+
+# is_dirty IMAGE: is NEED_CHECK set?
+is_dirty() {
+	[ $(($(blk u64 "$1" 16) & 2)) != 0 ]
+}
+
+is_clean() {
+	! is_dirty "$1"
+}
+
+# qedimg ARGUMENT...
+qedimg() {
+	"$QEDIMG" "$@"
+}
+
+# sound IMAGE: its structure has no defect
+sound() {
+	qedimg check "$1" || fail "the structure of $1 has defects"
+}
+
+#
+# The target
+#
+
+# table DEVICE [OPTION]...: a table line
+table() {
+	local options=("${@:2}")
+
+	echo "0 $(($(blk u64 "$1" 48) / 512)) qed $1 ${#options[@]} ${options[*]}"
+}
+
+# qed NAME DEVICE [OPTION]...: activate an image; sets $dev
+qed() {
+	dm "$1" "$(table "${@:2}")"
+}
+
+# refuse NAME TABLE: activation has to fail; sets $error to the kernel's log
+refuse() {
+	kmsg_mark
+	if blk dm create "$pre-$1" >"$tmp/lib/refused" 2>&1 <<<"$2"; then
+		fail "activated, but should not be: $2"
+	fi
+	error=$(kmsg)
+}
+
+# qed_refused NAME DEVICE [OPTION]...: activation has to fail; sets $error
+qed_refused() {
+	refuse "$1" "$(table "${@:2}")"
+}
+
+# qed_reload NAME DEVICE [OPTION]...
+qed_reload() {
+	dm_load "$1" "$(table "${@:2}")"
+	dm_resume "$1"
+}
+
+# status NAME FIELD: of the status line, by name
+status() {
+	local s
+
+	read -ra s < <(blk dm status "$pre-$1")
+	case $2 in
+	cluster) echo "${s[3]}" ;;
+	used) echo "${s[4]%/*}" ;;
+	total) echo "${s[4]#*/}" ;;
+	mapped) echo "${s[5]%/*}" ;;
+	virtual) echo "${s[5]#*/}" ;;
+	cached) echo "${s[6]%/*}" ;;
+	limit) echo "${s[6]#*/}" ;;
+	dirty) echo "${s[7]}" ;;
+	inflight) echo "${s[8]}" ;;
+	commits) echo "${s[9]}" ;;
+	mode) echo "${s[10]}" ;;
+	needs_check) echo "${s[11]}" ;;
+	esac
+}
+
+# status_is NAME FIELD VALUE: for wait_for
+status_is() {
+	[ "$(status "$1" "$2")" = "$3" ]
+}
+
+commit() {
+	dmsetup message "$pre-$1" 0 commit
+}
+
+events() {
+	blk dm events "$pre-$1"
+}
+
+# scanned NAME: wait until a background scan is done
+scanned() {
+	wait_for 30 not status_is "$1" used -
+}
+
+#
+# I/O
+#
+
+blk() {
+	"$bin/blk" "$@"
+}
+
+# io DEVICE COMMAND...: direct I/O, see blk.c
+io() {
+	blk io "$@"
+}
+
+# hammer ARGUMENT...
+hammer() {
+	"$bin/hammer" "$@"
+}
+
+# run_fio ARGUMENT...: quiet unless it fails
+run_fio() {
+	fio --output="$tmp/lib/fio.log" --direct=1 --ioengine=libaio --thread --group_reporting \
+		--randrepeat=1 "$@" >"$tmp/lib/fio.err" 2>&1 || {
+		cat "$tmp/lib/fio.err" "$tmp/lib/fio.log"
+		fail "fio $*"
+	}
+}

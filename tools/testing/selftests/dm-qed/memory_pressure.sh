@@ -1,0 +1,167 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# Tables that are much larger than the cache, and too little memory.
+
+# shellcheck source=lib.sh
+. "$(dirname "$0")/lib.sh"
+
+size=$((256 * mb))			# of the guest's disk
+blocks=$((size / 2 / mb))		# of tables, each maps 2 MiB
+lower=
+
+# 64 KiB of cache are an eighth of the tables.
+stack() {
+	null a 192
+	lower=$dev
+	image "$lower" "$size" 4096 16
+}
+
+# Memory that nobody gives back, up to a part of what there is
+hog() {
+	local available
+
+	available=$(awk '$1 == "MemAvailable:" { print int($2 / 1024) }' /proc/meminfo)
+	mkdir "$tmp/hog"
+	mount -t tmpfs -o size=95% none "$tmp/hog"
+	fallocate -l $((available * $1 / 100))M "$tmp/hog/file"
+}
+
+# pressure PID [LOOKS]: as long as this process runs, caches are dropped and the limit is
+# kept; end it after so many looks
+pressure() {
+	local n=0 cached max=0
+
+	while kill -0 "$1" 2>/dev/null; do
+		echo 2 >/proc/sys/vm/drop_caches
+		cached=$(status q cached)
+		[ "$cached" -le "$max" ] || max=$cached
+		n=$((n + 1))
+		[ "$n" != "${2:-}" ] || kill -TERM "$1"
+		sleep 0.2
+	done
+	note "at most $max KiB were cached, in $n looks"
+	at_least "$n" 3 "the number of looks at the cache"
+	at_most "$max" "$(status q limit)" "the size of the cache"
+	at_least "$max" 4 "the size of the cache"
+}
+
+# Every 2 MiB have a pattern of their own in their first and last cluster.
+patterns() {
+	local i args=()
+
+	for ((i = 0; i < blocks; i++)); do
+		args+=("$1:$((i * 2 * mb)):4096:$((i + $2 & 255))"
+			"$1:$((i * 2 * mb + 2 * mb - 4096)):4096:$((i + $2 + 1 & 255))")
+	done
+	io "$dev" "${args[@]}"
+}
+
+t_small_cache() {
+	local pid range=$((128 * mb))
+
+	need fallocate
+	stack
+	qed q "$lower" cache_kib 64
+	is "$(status q limit)" 64 "the limit of the cache"
+	hog 60
+	bg nice -n 19 "$bin/hammer" -f "$tmp/versions" -l "$range" -t 6 -s 120 -b 16384 -F 2 -r 40 "$dev" \
+		>"$tmp/hammer" 2>&1
+	pid=$!
+	pressure "$pid" 10
+	if ! wait "$pid"; then
+		cat "$tmp/hammer"
+		fail "the hammer has seen errors"
+	fi
+	hammer -v -f "$tmp/versions" -l "$range" -t 4 -b 1048576 "$dev"
+	umount "$tmp/hog"
+	dm_remove q
+	sound "$lower"
+	qed q "$lower" cache_kib 64 read_only
+	hammer -v -f "$tmp/versions" -l "$range" -t 4 -b 1048576 "$dev"
+	at_most "$(status q cached)" 64 "the size of the cache"
+}
+
+t_fio() {
+	local pid
+
+	need fio fallocate
+	stack
+	qed q "$lower" cache_kib 64 commit_interval 50
+	hog 60
+	(run_fio --name=verify --filename="$dev" --rw=randwrite --bs=4k --size="$size" \
+		--io_size=2m --iodepth=32 --verify=crc32c --verify_fatal=1) &
+	pid=$!
+	echo "$pid" >>"$tmp/pids"
+	pressure "$pid"
+	wait "$pid"
+	dm_remove q
+	sound "$lower"
+}
+
+# The cache uses what it may, and gives it back when it is asked to.
+t_shrinker() {
+	local cached i
+
+	stack
+	qed q "$lower" cache_kib 16384
+	patterns write 1
+	commit q
+	is "$(status q dirty)" 0 "the number of dirty blocks"
+	cached=$(status q cached)
+	is "$cached" $((blocks * 4)) "the size of the cache"
+	# the first look of a second chance algorithm only asks who is in use
+	for i in {1..20}; do
+		echo 2 >/proc/sys/vm/drop_caches
+		cached=$(status q cached)
+		[ "$cached" -gt 64 ] || break
+	done
+	note "$cached KiB are left after $i rounds"
+	at_most "$cached" 64 "the size of the cache after drop_caches"
+	patterns read 1
+	patterns write 7
+	echo 2 >/proc/sys/vm/drop_caches
+	patterns read 7
+	dm_remove q
+	qed q "$lower"
+	patterns read 7
+}
+
+# What is dirty has to stay.
+t_dirty_stays() {
+	local i
+
+	stack
+	qed q "$lower" commit_interval 3600000
+	patterns write 1
+	is "$(status q dirty)" $((blocks + 1)) "the number of dirty blocks"
+	for i in 1 2 3; do
+		echo 2 >/proc/sys/vm/drop_caches
+	done
+	is "$(status q dirty)" $((blocks + 1)) "the number of dirty blocks"
+	at_least "$(status q cached)" $((blocks * 4)) "the size of the cache"
+	patterns read 1
+	dm_remove q
+	qed q "$lower"
+	patterns read 1
+	dm_remove q
+	sound "$lower"
+}
+
+# Dirty blocks fill the cache long before the interval is over.
+t_commits() {
+	stack
+	qed q "$lower" cache_kib 64 commit_interval 3600000
+	patterns write 1
+	at_least "$(status q commits)" $((blocks / 16)) "the number of commits"
+	patterns read 1
+	dm_remove q
+	qed q "$lower"
+	patterns read 1
+}
+
+run t_shrinker "the cache shrinks when it is asked to" \
+	t_dirty_stays "dirty blocks stay" \
+	t_commits "a cache full of dirty blocks is committed" \
+	t_small_cache "a small cache under load and without memory" \
+	t_fio "fio verifies with a small cache and without memory"

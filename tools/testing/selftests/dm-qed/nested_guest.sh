@@ -1,0 +1,243 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# A virtual machine with a dm-qed device as its disk boots, uses it and ends.
+#
+# Without hardware virtualization Linux takes ten minutes for this, so there it
+# is only a boot sector that copies blocks by calls of the BIOS. With it, or with
+# NESTED_LINUX=1 in the environment, Linux writes to a filesystem, too;
+# KERNEL_IMAGE may name the kernel.
+
+# shellcheck source=lib.sh
+. "$(dirname "$0")/lib.sh"
+
+limit=540				# seconds for a machine
+size=$((48 * mb))			# of its disk
+lower=
+said=					# by the machine
+
+stack() {
+	null a 64
+	lower=$dev
+	image "$lower" "$size"
+	qed q "$lower"
+}
+
+# qemu DISK OPTION...
+qemu() {
+	local accel=tcg start=$SECONDS rc=0
+
+	[ ! -w /dev/kvm ] || accel=kvm
+	timeout "$limit" qemu-system-x86_64 -M pc -nodefaults -no-user-config -display none \
+		-no-reboot -accel "$accel" -cpu max \
+		-drive "if=none,id=disk,format=raw,file=$1,cache=none,aio=native" \
+		-device virtio-blk-pci,drive=disk,bootindex=1 "${@:2}" </dev/null || rc=$?
+	note "the machine ran for $((SECONDS - start)) s, status $rc"
+	return "$rc"
+}
+
+#
+# A boot sector
+#
+
+# Copies 32 blocks of 32 KiB from 1 MiB on to 6150 sectors and more, with gaps.
+boot_sector() {
+	cat >"$tmp/boot.s" <<-'END'
+			.code16
+			.globl _start
+		_start:
+			xorw %ax, %ax
+			movw %ax, %ds
+			movw %ax, %ss
+			movw $0x7c00, %sp
+			movb %dl, drive
+		next:
+			movl from, %eax
+			movb $0x42, %bh			# read
+			call transfer
+			movl to, %eax
+			movb $0x43, %bh			# write
+			call transfer
+			addl $64, from
+			addl $88, to			# no multiple of a cluster
+			decw blocks
+			jnz next
+			movb $0x10, %al
+		quit:
+			outb %al, $0xf4
+			hlt
+		transfer:
+			movl %eax, lba
+			movw $packet, %si
+			movb drive, %dl
+			movb %bh, %ah
+			xorb %al, %al
+			int $0x13
+			jnc 1f
+			movb $0x20, %al
+			jmp quit
+		1:	ret
+		blocks:	.word 32
+		from:	.long 2048
+		to:	.long 6150
+		drive:	.byte 0
+			.balign 4
+		packet:	.word 16, 64, 0, 0x1000		# size, sectors, buffer
+		lba:	.quad 0
+			.org 510
+			.word 0xaa55
+	END
+	as --32 -o "$tmp/boot.o" "$tmp/boot.s"
+	ld -m elf_i386 --oformat binary -Ttext 0x7c00 -o "$tmp/boot" "$tmp/boot.o"
+}
+
+t_boot() {
+	local i rc=0
+
+	need qemu-system-x86_64 as ld cmp
+	boot_sector
+	truncate -s "$size" "$tmp/expected"
+	dd if="$tmp/boot" of="$tmp/expected" conv=notrunc status=none
+	dd if=/dev/urandom of="$tmp/expected" bs=1M seek=1 count=1 conv=notrunc status=none
+	stack
+	dd if="$tmp/expected" of="$dev" bs=64k count=32 oflag=direct status=none
+
+	qemu "$dev" -m 32 -device isa-debug-exit,iobase=0xf4,iosize=1 || rc=$?
+	is "$rc" 33 "the exit status of the machine"
+	for ((i = 0; i < 32; i++)); do
+		echo "$((2048 + 64 * i)) $((6150 + 88 * i))"
+	done | while read -r from to; do
+		dd if="$tmp/expected" of="$tmp/expected" bs=512 skip="$from" seek="$to" count=64 \
+			conv=notrunc status=none
+	done
+	io "$dev" "cmp:0:$size:$tmp/expected"
+	dm_remove q
+	is_clean "$lower"
+	sound "$lower"
+	qed q "$lower" read_only
+	io "$dev" "cmp:0:$size:$tmp/expected"
+}
+
+#
+# Linux
+#
+
+# Sets kernel
+find_kernel() {
+	local release
+
+	release=$(uname -r)
+	for kernel in "${KERNEL_IMAGE:-}" \
+		"${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/dm-qed/kernels/$release/vmlinux" \
+		"/lib/modules/$release/vmlinuz" "/boot/vmlinuz-$release"; do
+		[ ! -r "$kernel" ] || return 0
+	done
+	skip "no image of the running kernel"
+}
+
+# initramfs SCRIPT: with what the disk needs, and a script for the machine to run
+initramfs() {
+	local root=$tmp/initramfs module file n=10
+
+	mkdir -p "$root"/{bin,dev,mnt,modules,proc}
+	cp "$(type -P busybox)" "$root/bin/"
+	for module in virtio_pci virtio_blk ext4; do
+		modprobe --show-depends "$module" || skip "no module $module"
+	done | awk '$1 == "insmod" && !seen[$2]++ { print $2 }' >"$tmp/modules"
+	while read -r file; do
+		n=$((n + 1))
+		case $file in
+		*.xz) xz -dc "$file" >"$root/modules/$n.ko" ;;
+		*.zst) zstd -dcq "$file" >"$root/modules/$n.ko" ;;
+		*.gz) gzip -dc "$file" >"$root/modules/$n.ko" ;;
+		*) cp "$file" "$root/modules/$n.ko" ;;
+		esac
+	done <"$tmp/modules"
+	cat >"$root/init" <<-END
+		#!/bin/busybox sh
+		/bin/busybox mount -t proc none /proc
+		/bin/busybox mount -t devtmpfs none /dev
+		/bin/busybox --install -s /bin
+		export PATH=/bin
+		for module in /modules/*; do
+			insmod \$module
+		done
+		(
+			set -e
+			$1
+			echo "machine: done"
+		) 2>&1
+		reboot -f
+	END
+	chmod +x "$root/init"
+	(cd "$root" && find . | cpio -o -H newc --quiet) >"$tmp/initramfs.cpio"
+	rm -rf "$root"
+}
+
+# machine DISK SCRIPT: sets said to what the script has said
+machine() {
+	initramfs "$2"
+	qemu "$1" -m 192 -kernel "$kernel" -initrd "$tmp/initramfs.cpio" -append "console=ttyS0
+		quiet panic=-1 reboot=t nosmp mitigations=off audit=0 random.trust_cpu=on no_timer_check" \
+		-serial "file:$tmp/console" || true
+	said=$(tr -d '\r' <"$tmp/console")
+	tail -n 40 <<<"$said"
+	grep -q '^machine: done' <<<"$said" || fail "the machine has not got to its end"
+}
+
+# The files, their sums as the machine had them, and what was there before
+verify() {
+	is "$(sha256sum <"$1/data")" "$(sed -n 's/^data: //p' <<<"$said")" "the sum of a file"
+	is "$(cat "$1/dir/text")" "written by the machine" "the text in a file"
+	is "$(find "$1/dir" -name 'f*' | wc -l)" 20 "the number of files"
+	is "$(cat "$1/before")" "written by us" "the file that was there before"
+}
+
+t_linux() {
+	local raw
+
+	need qemu-system-x86_64 busybox cpio mkfs.ext4
+	find_kernel
+	note "kernel $kernel"
+
+	stack
+	mkfs.ext4 -q -E lazy_itable_init=0 -J size=4 "$dev"
+	mount "$dev" "$tmp/mnt"
+	echo "written by us" >"$tmp/mnt/before"
+	umount "$tmp/mnt"
+
+	# shellcheck disable=SC2016	# for the machine's shell
+	machine "$dev" '
+		mount -t ext4 /dev/vda /mnt
+		cat /mnt/before
+		dd if=/dev/vda of=/mnt/data bs=64k count=48
+		seq 1 20000 >>/mnt/data
+		mkdir /mnt/dir
+		echo "written by the machine" >/mnt/dir/text
+		for i in $(seq 1 20); do seq $i 200 >/mnt/dir/f$i; done
+		sync
+		echo "data: $(sha256sum </mnt/data)"
+		umount /mnt
+		grep -o "vda.*" /proc/diskstats'
+
+	mount -o ro "$dev" "$tmp/mnt"
+	verify "$tmp/mnt"
+	umount "$tmp/mnt"
+	e2fsck -fn "$dev"
+	raw=$(sha256sum <"$dev")
+	dm_remove q
+	is_clean "$lower"
+	sound "$lower"
+
+	qed q "$lower" read_only
+	is "$(sha256sum <"$dev")" "$raw" "the sum of the disk after a new activation"
+	mount -o ro,noload "$dev" "$tmp/mnt"
+	verify "$tmp/mnt"
+	umount "$tmp/mnt"
+}
+
+tests=(t_boot "a virtual machine boots from the device and writes to it")
+if [ -w /dev/kvm ] || [ -n "${NESTED_LINUX:-}" ]; then
+	tests+=(t_linux "Linux in a virtual machine uses the device")
+fi
+run "${tests[@]}"

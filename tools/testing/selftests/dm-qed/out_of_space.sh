@@ -1,0 +1,328 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# An image device without a free cluster.
+
+# shellcheck source=lib.sh
+. "$(dirname "$0")/lib.sh"
+
+c=65536					# a cluster
+lower=					# the layer below the target
+disk=					# what is below that
+waiter=					# a write that waits
+
+# stack CLUSTERS [OPTION]...: an image on a device of that many clusters, which can
+# grow; header, L1 and the first L2 table use 9 of them
+stack() {
+	null a 16
+	disk=$dev
+	image "$disk" $((8 * mb))
+	linear l "$disk" $(($1 * 128))
+	lower=$dev
+	qed q "$lower" "${@:2}"
+}
+
+# grow CLUSTERS
+grow() {
+	dm_swap l "0 $(($1 * 128)) linear $disk 0"
+}
+
+# get NAME: sets used, total, mapped and mode from one status line
+get() {
+	local s
+
+	read -ra s < <(blk dm status "$pre-$1")
+	used=${s[4]%/*}
+	total=${s[4]#*/}
+	mapped=${s[5]%/*}
+	mode=${s[10]}
+}
+
+# start COMMAND...: I/O in the background that is to wait for space
+start() {
+	bg "$bin/blk" io "$dev" "$@"
+	waiter=$!
+	wait_for 20 status_is q mode out_of_space
+}
+
+waits() {
+	kill -0 "$waiter" 2>/dev/null || fail "the write does not wait any more"
+}
+
+# went_on: the waiting write has ended, and well
+went_on() {
+	timeout 30 tail --pid="$waiter" -f /dev/null || fail "the write still waits"
+	wait "$waiter" || fail "the write that waited has failed"
+}
+
+# Fill all but one of 16 clusters, then ask for two: partly there is space.
+fill() {
+	local events
+
+	io "$dev" "write:0:$((6 * c)):0x11" flush
+	events=$(events q)
+	start "write:$((20 * c + 4096)):$((2 * c - 8192)):0x22"
+	is "$(events q)" $((events + 1)) "the event counter"
+	get q
+	is "$used/$total" 16/16 "the space in use"
+}
+
+# What has to work while a write waits, on data that is there
+goes_on() {
+	io "$dev" "read:0:$((6 * c)):0x11" "write:512:512:0x12" "read:512:512:0x12" \
+		"fua:$c:$c:0x13" "read:$c:$c:0x13" flush "write:0:$((2 * c)):0x11" \
+		"read:$((100 * c)):$((10 * c)):0"
+	waits
+}
+
+filled() {
+	io "$dev" "read:0:$((6 * c)):0x11" "read:$((20 * c)):4096:0" \
+		"read:$((20 * c + 4096)):$((2 * c - 8192)):0x22" "read:$((22 * c - 4096)):4096:0"
+}
+
+closing() {
+	dm_remove q
+	sound "$lower"
+	qed q "$lower"
+	filled
+}
+
+t_grow() {
+	stack 16
+	fill
+	goes_on
+	grow 24
+	waits
+	dm_suspend q
+	went_on
+	dm_resume q
+	get q
+	is "$mode $used/$total" "rw 17/24" "mode and space"
+	filled
+	io "$dev" "write:$((30 * c)):$((7 * c)):0x33"
+	is "$(status q used)" 24 "the number of used clusters"
+	start "write:$((40 * c)):4096:0x44"
+	grow 32
+	dm_suspend q
+	went_on
+	dm_resume q
+	io "$dev" "read:$((40 * c)):4096:0x44"
+	closing
+}
+
+t_grow_noflush() {
+	stack 16
+	fill
+	dm_suspend q noflush
+	waits
+	grow 24
+	dm_resume q
+	went_on
+	filled
+	is "$(status q mode)" rw "the mode"
+	closing
+}
+
+# Resumed without having grown, it waits again.
+t_not_grown() {
+	stack 16
+	fill
+	dm_suspend q noflush
+	dm_resume q
+	wait_for 20 status_is q mode out_of_space
+	goes_on
+	grow 24
+	qed_reload q "$lower" error_if_no_space
+	went_on
+	filled
+	closing
+}
+
+t_error() {
+	local i
+
+	stack 16 error_if_no_space
+	io "$dev" "write:0:$((6 * c)):0x11" flush "write:$((20 * c)):4096:0x22"
+	for i in 1 2 3; do
+		io "$dev" "!ENOSPC/write:$((30 * c)):$c:0x99" "!ENOSPC/write:$((31 * c)):512:0x99" \
+			"read:0:$((6 * c)):0x11" "fua:0:$c:0x11" "read:$((20 * c)):4096:0x22" \
+			"read:$((30 * c)):$((2 * c)):0" flush
+	done
+	get q
+	is "$mode $used/$total $mapped" "out_of_space 16/16 7" "mode, space and mapped clusters"
+	# partly there is no space: what there was may have its data
+	io "$dev" "!ENOSPC/write:$((5 * c)):$((2 * c)):0x12" "read:$((6 * c)):$c:0"
+	grow 24
+	dm_suspend q
+	dm_resume q
+	io "$dev" "write:$((30 * c)):$c:0x33" flush "read:$((30 * c)):$c:0x33"
+	is "$(status q mode)" rw "the mode"
+	dm_remove q
+	sound "$lower"
+}
+
+# free, in clusters, from 7 on: an event when it falls below 4
+t_low_water() {
+	local before i
+
+	stack 16 low_water 4
+	before=$(events q)
+	io "$dev" "write:0:$((3 * c)):0x11"
+	is "$(events q)" "$before" "the event counter with 4 free clusters"
+	io "$dev" "write:$((3 * c)):$c:0x11"
+	is "$(events q)" $((before + 1)) "the event counter with 3 free clusters"
+	matches "$(kmsg)" 'less than 4 clusters are free' "the kernel's log"
+	io "$dev" "write:$((4 * c)):$c:0x11" "write:0:$c:0x11" "write:$((5 * c)):$c:0x11" flush
+	is "$(events q)" $((before + 1)) "the event counter with 1 free cluster"
+	grow 24
+	dm_suspend q
+	dm_resume q
+	before=$(events q)
+	io "$dev" "write:$((10 * c)):$((5 * c)):0x11"
+	is "$(events q)" "$before" "the event counter with 4 free clusters again"
+	io "$dev" "write:$((20 * c)):$c:0x11"
+	is "$(events q)" $((before + 1)) "the event counter with 3 free clusters again"
+	is "$(status q mode)" rw "the mode"
+}
+
+users_are() {
+	[ "$(dmsetup info -c --noheadings -o open "$pre-q")" -eq "$1" ]
+}
+
+# t_removal HOW: the writes that wait end, with an error
+t_removal() {
+	local pids=() pid i
+
+	stack 16
+	fill
+	pids=("$waiter")
+	for i in 1 2 3; do
+		bg "$bin/blk" io "$dev" "!EIO/write:$((50 * c + i * c)):$((i * 4096)):0x99"
+		pids+=($!)
+	done
+	wait_for 20 users_are 4
+	case $1 in
+	wipe)
+		blk dm wipe "$pre-q"
+		;;
+	force)
+		# it may be too early for the last step, when the writers have it open
+		timeout 30 dmsetup remove --force --retry "$pre-q" || [ $? != 124 ] ||
+			fail "it does not end"
+		;;
+	esac
+	for pid in "${pids[@]}"; do
+		timeout 30 tail --pid="$pid" -f /dev/null || fail "a write still waits"
+	done
+	if wait "${pids[0]}"; then
+		fail "the first write has not failed"
+	fi
+	for pid in "${pids[@]:1}"; do
+		wait "$pid" || fail "a write has ended in another way"
+	done
+	release_q
+	sound "$lower"
+	qed q "$lower"
+	io "$dev" "read:0:$((6 * c)):0x11" "read:$((50 * c)):$((4 * c)):0"
+}
+
+release_q() {
+	if [ -n "$(blk dm list "$pre-q")" ]; then
+		dm_remove q
+	fi
+}
+
+# A table of 16 clusters of 4 KiB needs them in a row, and maps 32 MiB.
+t_table_space() {
+	local small=4096
+
+	null a 16
+	disk=$dev
+	image "$disk" $((96 * mb)) "$small" 16
+	linear l "$disk" $((48 * 8))
+	lower=$dev
+	qed q "$lower"
+	# header, L1, L2: 33 clusters; then 15 of data fit, but no table
+	io "$dev" "write:0:$((10 * small)):0x11" flush
+	start "write:$((32 * mb)):$small:0x22"
+	io "$dev" "write:$((10 * small)):$((3 * small)):0x11" "read:0:$((13 * small)):0x11" \
+		"read:$((32 * mb)):$small:0" flush
+	waits
+	io "$dev" "write:$((13 * small)):$((2 * small)):0x11"
+	get q
+	is "$used/$total" 48/48 "the space in use"
+	dm_swap l "0 $((80 * 8)) linear $disk 0"
+	dm_suspend q
+	went_on
+	dm_resume q
+	io "$dev" "read:0:$((15 * small)):0x11" "read:$((32 * mb)):$small:0x22"
+	is "$(status q mode)" rw "the mode"
+	dm_remove q
+	sound "$lower"
+
+	qed q "$lower" error_if_no_space
+	io "$dev" "write:$((40 * mb)):$((12 * small)):0x33" "!ENOSPC/write:$((64 * mb)):$small:0x44" \
+		"write:$((48 * mb)):$((3 * small)):0x33" "!ENOSPC/write:0:$((16 * small)):0x11" \
+		"read:0:$((15 * small)):0x11"
+	get q
+	is "$used/$total" 80/80 "the space in use"
+}
+
+# Many writers and too little space, then enough
+t_many() {
+	local i pids=() pid
+
+	stack 24
+	for i in {0..7}; do
+		bg "$bin/blk" io "$dev" "write:$((i * 8 * c)):$((8 * c)):$((i + 1))"
+		pids+=($!)
+	done
+	wait_for 20 status_is q mode out_of_space
+	wait_for 20 status_is q used 24
+	grow 60
+	dm_suspend q noflush
+	dm_resume q
+	wait_for 20 status_is q mode out_of_space
+	wait_for 20 status_is q used 60
+	grow 80
+	dm_suspend q
+	dm_resume q
+	for pid in "${pids[@]}"; do
+		waiter=$pid
+		went_on
+	done
+	get q
+	is "$mode $used $mapped" "rw 73 64" "mode, used, mapped"
+	dm_remove q
+	sound "$lower"
+	qed q "$lower"
+	for i in {0..7}; do
+		io "$dev" "read:$((i * 8 * c)):$((8 * c)):$((i + 1))"
+	done
+}
+
+# What is not a whole cluster at the end is not used.
+t_last_cluster() {
+	null a 16
+	disk=$dev
+	image "$disk" $((8 * mb))
+	linear l "$disk" $((12 * 128 + 120))
+	lower=$dev
+	qed q "$lower" error_if_no_space zeroed_from 5
+	scanned q
+	io "$dev" "write:0:$((3 * c)):0x11" "!ENOSPC/write:$((3 * c)):512:0x99" flush \
+		"read:0:$((3 * c)):0x11"
+	get q
+	is "$used/$total" 12/12 "the space in use"
+}
+
+run t_grow "writes wait until the device has grown and was suspended" \
+	t_grow_noflush "the device grows while it is suspended without a flush" \
+	t_not_grown "resumed without space, and grown by a new table" \
+	t_error "error_if_no_space" \
+	t_low_water "low_water raises one event" \
+	"t_removal wipe" "writes that wait fail when the table is replaced by errors" \
+	"t_removal force" "writes that wait fail when the device is removed by force" \
+	t_table_space "no space for a new table" \
+	t_many "many writes that wait" \
+	t_last_cluster "the last cluster of the device"
