@@ -99,7 +99,8 @@ struct qed_cache {
  * @pressure: see struct qed_cache
  * @name: for the shrinker
  *
- * Context: Process context, may sleep. Return: 0 or -ENOMEM.
+ * Context: Process context, may sleep.
+ * Return: 0 or -ENOMEM.
  */
 int qed_cache_init(struct qed_cache *cache, unsigned long max_blocks,
 		   void (*pressure)(struct qed_cache *cache), const char *name);
@@ -149,7 +150,8 @@ void qed_l1_block_free(struct qed_block *block);
  * @cache: the cache, locked by the caller
  * @block: the block
  *
- * Context: Any. Return: true if it is time for a commit.
+ * Context: Any.
+ * Return: true if it is time for a commit.
  */
 bool qed_cache_dirty(struct qed_cache *cache, struct qed_block *block);
 

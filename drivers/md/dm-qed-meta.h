@@ -64,8 +64,18 @@ struct qed_extent {
 };
 
 /**
- * struct qed_meta_stats - numbers for the status line, in clusters
- * @known: whether @used and @mapped are known (the tables have been scanned)
+ * struct qed_meta_stats - numbers for the status line
+ * @known: whether @used and @mapped are known: the tables have been scanned
+ * @used: clusters of the device in use
+ * @total: clusters of the device
+ * @mapped: clusters of the guest's disk with data
+ * @virtual: clusters of the guest's disk
+ * @cached_kib: size of the cached L2 blocks
+ * @cache_limit_kib: its limit
+ * @dirty_blocks: table blocks that differ from the device
+ * @changes: qed_meta_begin() without qed_meta_end()
+ * @commits: commits that wrote something
+ * @needs_check: whether NEED_CHECK is set
  */
 struct qed_meta_stats {
 	bool known;
