@@ -129,7 +129,7 @@ struct qed_load_args {
  * @args: see there
  *
  * Builds the space map by a scan of all tables, except for a clean image with
- * @zeroed_from: that one is scanned in the background, and allocates above it
+ * zeroed_from: that one is scanned in the background, and allocates above it
  * until the scan is done. Clears unknown autoclear bits.
  *
  * Context: Process context, may sleep. The caller serialises it with unload.
@@ -186,7 +186,10 @@ enum qed_extent_kind qed_meta_lookup(struct qed_meta *meta, sector_t sector,
  * qed_meta_is_durable() - are all mappings on stable storage?
  * @meta: the loaded metadata
  *
- * To be asked after the mapping was looked up, with smp_rmb() between. Context: Any.
+ * To be asked after the mapping was looked up, with smp_rmb() between.
+ *
+ * Context: Any.
+ * Return: false if a write with FUA needs a commit to be durable.
  */
 bool qed_meta_is_durable(struct qed_meta *meta);
 

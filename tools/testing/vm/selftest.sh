@@ -104,6 +104,12 @@ panic()
 		sh -c 'echo before; echo c >/proc/sysrq-trigger; sleep 100'
 }
 
+# QEMU itself ends at once, before it has opened anything
+no_start()
+{
+	run start 121 'died: no word' --disk "$out" -- true
+}
+
 machine_gone()
 {
 	run gone 121 'died: no word' -- \
@@ -218,6 +224,7 @@ check "build of a module that warns" build_splat
 check "a warning of the kernel fails the run" splat
 check "unless it is expected" allowed_splat
 check "panic" panic
+check "machine that cannot start" no_start
 check "reset without a word" machine_gone
 check "time limit" time_limit
 check "no machine survives its vm-run" no_survivor
