@@ -159,8 +159,9 @@ fill() {
 	dd if=/dev/zero of="$disk" bs="$cluster" seek=1 count=1 oflag=direct status=none
 	# shellcheck disable=SC2086
 	qed q "$disk" $late
-	io "$dev" write:0:512:1
 	base=$((16 * mb))
+	# the table of it is there
+	io "$dev" write:$((base + 4 * cluster)):512:1
 	end=$((from + len))
 	last=$(((end + cluster - 1) / cluster * cluster))
 	io_start "$disk"
