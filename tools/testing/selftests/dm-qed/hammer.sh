@@ -67,7 +67,7 @@ t_disturbed() {
 	lower=$dev
 	image "$lower" $((128 * mb)) 4096 2
 	qed q "$lower" commit_interval 20
-	bg hammer -f "$tmp/state" -l $((32 * mb)) -t 6 -s 60 "$dev"
+	bg "$bin/hammer" -f "$tmp/state" -l $((32 * mb)) -t 6 -s 60 "$dev"
 	hammer=$!
 	for i in 1 2 3 4 5 6; do
 		commit q
