@@ -304,7 +304,8 @@ list_dm() {
 	mapfile -t dms < <(blk dm list "$pre")
 }
 
-# bg COMMAND...: in the background; its process id is in $!
+# bg PROGRAM...: in the background; its process id is in $!. No function of the shell: the program it
+# runs would outlive it.
 bg() {
 	"$@" &
 	echo $! >>"$tmp/lib/pids"
