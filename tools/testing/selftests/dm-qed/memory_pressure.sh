@@ -89,8 +89,9 @@ t_fio() {
 	stack
 	qed q "$lower" cache_kib 64 commit_interval 50
 	hog 60
+	# at a rate that keeps it busy for longer than it takes to look
 	(run_fio --name=verify --filename="$dev" --rw=randwrite --bs=4k --size="$size" \
-		--io_size=2m --iodepth=32 --verify=crc32c --verify_fatal=1) &
+		--io_size=2m --iodepth=32 --rate_iops=100 --verify=crc32c --verify_fatal=1) &
 	pid=$!
 	echo "$pid" >>"$tmp/pids"
 	pressure "$pid"
