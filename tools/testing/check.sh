@@ -144,6 +144,7 @@ build()
 			$here/vm/get-kernel "$kernel"
 		check "module for $kernel" $here/build.sh "$kernel"
 	done
+	check "kernel for a guest of a guest" $here/vm/build-kernel nested
 	check "helpers of the selftests" \
 		make -C "$selftests" OUTPUT="$PWD/build/selftests"
 	if [ -z "$tests" ]; then
@@ -156,6 +157,7 @@ build()
 selftest()
 {
 	$here/vm/vm-run -k "$1" -m 3072 -t 3000 -o "$out/$1" \
+		--env NESTED_KERNEL="$($here/vm/build-kernel nested)/vmlinux" \
 		--module "build/$1/dm-qed-mod.ko" -- \
 		make -s -C "$selftests" run_tests TESTS="$tests" \
 		OUTPUT="$PWD/build/selftests"
@@ -196,9 +198,8 @@ summary()
 	[ "$fail" -eq 0 ] && [ "$skip" -eq 0 ] && [ "$pass" -gt 0 ]
 }
 
-mkdir -p build/selftests
 rm -rf "$out"
-mkdir "$out"
+mkdir -p "$out"
 trap stop EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
