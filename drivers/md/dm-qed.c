@@ -426,6 +426,18 @@ static int io_no_space(struct qed *qed, struct qed_io *io, unsigned long seq)
 	return wait;
 }
 
+/* There may be a cluster while others wait for more of them, for a table. */
+static void found_space(struct qed *qed)
+{
+	bool wait;
+
+	spin_lock_irq(&qed->lock);
+	wait = !bio_list_empty(&qed->nospace_bios);
+	spin_unlock_irq(&qed->lock);
+	if (!wait)
+		set_mode(qed, QED_MODE_RW, false);
+}
+
 /*----------------------------------------------------------------
  * Cells
  *----------------------------------------------------------------
@@ -827,7 +839,7 @@ static int io_allocate(struct qed *qed, struct qed_io *io,
 			return io_no_space(qed, io, seq);
 		}
 		if (unlikely(get_mode(qed) == QED_MODE_OUT_OF_SPACE))
-			set_mode(qed, QED_MODE_RW, false);
+			found_space(qed);
 		check_low_water(qed);
 	}
 	return cell_write(qed, io, cell);

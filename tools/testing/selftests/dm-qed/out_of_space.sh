@@ -234,7 +234,7 @@ release_q() {
 
 # A table of 16 clusters of 4 KiB needs them in a row, and maps 32 MiB.
 t_table_space() {
-	local small=4096
+	local small=4096 before
 
 	null a 16
 	disk=$dev
@@ -245,10 +245,13 @@ t_table_space() {
 	# header, L1, L2: 33 clusters; then 15 of data fit, but no table
 	io "$dev" "write:0:$((10 * small)):0x11" flush
 	start "write:$((32 * mb)):$small:0x22"
+	before=$(events q)
 	io "$dev" "write:$((10 * small)):$((3 * small)):0x11" "read:0:$((13 * small)):0x11" \
 		"read:$((32 * mb)):$small:0" flush
 	waits
+	is "$(status q mode)" out_of_space "the mode while a write waits and others do not"
 	io "$dev" "write:$((13 * small)):$((2 * small)):0x11"
+	is "$(events q)" "$before" "the event counter"
 	get q
 	is "$used/$total" 48/48 "the space in use"
 	dm_swap l "0 $((80 * 8)) linear $disk 0"
