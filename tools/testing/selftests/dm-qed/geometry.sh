@@ -7,8 +7,8 @@
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
 
-# jobs DEVICE SPAN SIZE BLOCK UNIT: at the start, over the border of the first two L2 tables, and at
-# the end of the image
+# jobs DEVICE SPAN SIZE BLOCK UNIT: at the start, where writes overlap, over the border of the first
+# two L2 tables, and at the end of the image
 jobs() {
 	cat <<-END
 		[global]
@@ -25,6 +25,8 @@ jobs() {
 		[start]
 		offset=0
 		size=$5
+		norandommap
+		serialize_overlap=1
 		[border]
 		offset=$(($2 - $5 / 2))
 		size=$5
@@ -63,6 +65,7 @@ t_geometry() {
 
 	qed_reload q "$lower" cache_kib 64
 	hammer "${range[@]}" -v "$dev"
+	run_jobs --verify_only
 	dm_remove q
 
 	qed q "$lower"
@@ -72,10 +75,9 @@ t_geometry() {
 	is_clean "$lower"
 }
 
-args=("t_geometry 67108864 1" "clusters of 64 MiB, tables of 1"
-	"t_geometry 4096 8 4096" "clusters of 4096, tables of 8, logical blocks of 4096"
+args=("t_geometry 4096 8 4096" "clusters of 4096, tables of 8, logical blocks of 4096"
 	"t_geometry 65536 4 4096" "clusters of 65536, tables of 4, logical blocks of 4096")
-for cluster in 4096 65536 1048576; do
+for cluster in 4096 65536 1048576 67108864; do
 	for table in 1 2 4 16; do
 		args+=("t_geometry $cluster $table" "clusters of $cluster, tables of $table")
 	done
