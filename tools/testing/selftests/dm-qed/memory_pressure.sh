@@ -10,21 +10,23 @@ size=$((256 * mb))			# of the guest's disk
 blocks=$((size / 2 / mb))		# of tables, each maps 2 MiB
 lower=
 
-# 64 KiB of cache are an eighth of the tables.
+# 64 KiB of cache are an eighth of the tables. The disk has all its memory.
 stack() {
 	null a 192
 	lower=$dev
+	io "$lower" "write:0:$((192 * mb)):0"
 	image "$lower" "$size" 4096 16
 }
 
-# Memory that nobody gives back, up to a part of what there is
+# hog MIB: memory that nobody gives back, all there is but so much
 hog() {
 	local available
 
 	available=$(awk '$1 == "MemAvailable:" { print int($2 / 1024) }' /proc/meminfo)
 	mkdir "$tmp/hog"
-	mount -t tmpfs -o size=95% none "$tmp/hog"
-	fallocate -l $((available * $1 / 100))M "$tmp/hog/file"
+	mount -t tmpfs -o size=100% none "$tmp/hog"
+	fallocate -l $((available - $1))M "$tmp/hog/file"
+	note "$(grep -E 'MemTotal|MemAvailable' /proc/meminfo | xargs)"
 }
 
 # pressure PID [LOOKS]: as long as this process runs, caches are dropped and the limit is
@@ -64,7 +66,7 @@ t_small_cache() {
 	stack
 	qed q "$lower" cache_kib 64
 	is "$(status q limit)" 64 "the limit of the cache"
-	hog 60
+	hog 160
 	bg nice -n 19 "$bin/hammer" -f "$tmp/versions" -l "$range" -t 6 -s 120 -b 16384 -F 2 -r 40 "$dev" \
 		>"$tmp/hammer" 2>&1
 	pid=$!
@@ -88,7 +90,7 @@ t_fio() {
 	need fio fallocate
 	stack
 	qed q "$lower" cache_kib 64 commit_interval 50
-	hog 60
+	hog 160
 	# at a rate that keeps it busy for longer than it takes to look
 	(run_fio --name=verify --filename="$dev" --rw=randwrite --bs=4k --size="$size" \
 		--io_size=2m --iodepth=32 --rate_iops=100 --verify=crc32c --verify_fatal=1) &
