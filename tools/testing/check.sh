@@ -143,6 +143,7 @@ build()
 		check "fetch a Debian kernel, $kernel" \
 			$here/vm/get-kernel "$kernel"
 		check "module for $kernel" $here/build.sh "$kernel"
+		check "module for $kernel, by DKMS" $here/dkms.sh "$kernel"
 	done
 	check "kernel for a guest of a guest" $here/vm/build-kernel nested
 	check "helpers of the selftests" \
