@@ -41,10 +41,9 @@ cut_power() {
 	qed q "$disk"
 }
 
-# io_stop: like io_end, but a flush alone is not counted as a write, too, as the kernel does
+# io_stop: like io_end, for what counts
 io_stop() {
 	io_end "$disk"
-	writes=$((writes - flushes))
 	# the commit of an idle device may have come in between where all is slow
 	is_dirty "$disk" || exit "$disturbed"
 }

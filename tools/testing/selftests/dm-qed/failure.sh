@@ -48,19 +48,6 @@ dead() {
 	dm_swap l "0 $(sectors_of "$disk") error"
 }
 
-# get NAME: sets used, mapped, total, mode and so on from one status line
-get() {
-	local s
-
-	read -ra s < <(blk dm status "$pre-$1")
-	used=${s[4]%/*}
-	total=${s[4]#*/}
-	mapped=${s[5]%/*}
-	inflight=${s[8]}
-	mode=${s[10]}
-	needs_check=${s[11]}
-}
-
 l1_entry() {
 	blk u64 "$lower" $((c + 8 * $1))
 }

@@ -462,8 +462,9 @@ io_end() {
 	read -ra a <<<"$io_base"
 	read -ra b < <(io_counts "$1")
 	reads=$((b[0] - a[0]))
-	writes=$((b[1] - a[1]))
 	flushes=$((b[2] - a[2]))
+	# the kernel counts a flush alone as a write, too
+	writes=$((b[1] - a[1] - flushes))
 	wsectors=$((b[3] - a[3]))
 	note "lower I/O: $reads reads, $writes writes of $wsectors sectors, $flushes flushes"
 }
@@ -533,25 +534,30 @@ qed_reload() {
 	dm_resume "$1"
 }
 
-# status NAME FIELD: of the status line, by name
-status() {
+# get NAME: sets the words of the status line, by name
+# shellcheck disable=SC2034	# which ones are used depends on the test
+get() {
 	local s
 
 	read -ra s < <(blk dm status "$pre-$1")
-	case $2 in
-	cluster) echo "${s[3]}" ;;
-	used) echo "${s[4]%/*}" ;;
-	total) echo "${s[4]#*/}" ;;
-	mapped) echo "${s[5]%/*}" ;;
-	virtual) echo "${s[5]#*/}" ;;
-	cached) echo "${s[6]%/*}" ;;
-	limit) echo "${s[6]#*/}" ;;
-	dirty) echo "${s[7]}" ;;
-	inflight) echo "${s[8]}" ;;
-	commits) echo "${s[9]}" ;;
-	mode) echo "${s[10]}" ;;
-	needs_check) echo "${s[11]}" ;;
-	esac
+	cluster=${s[3]}
+	used=${s[4]%/*}
+	total=${s[4]#*/}
+	mapped=${s[5]%/*}
+	virtual=${s[5]#*/}
+	cached=${s[6]%/*}
+	limit=${s[6]#*/}
+	dirty=${s[7]}
+	inflight=${s[8]}
+	commits=${s[9]}
+	mode=${s[10]}
+	needs_check=${s[11]}
+}
+
+# status NAME FIELD: one of them, for $(...)
+status() {
+	get "$1"
+	echo "${!2}"
 }
 
 # status_is NAME FIELD VALUE: for wait_for

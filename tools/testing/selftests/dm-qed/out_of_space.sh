@@ -27,17 +27,6 @@ grow() {
 	dm_swap l "0 $(($1 * 128)) linear $disk 0"
 }
 
-# get NAME: sets used, total, mapped and mode from one status line
-get() {
-	local s
-
-	read -ra s < <(blk dm status "$pre-$1")
-	used=${s[4]%/*}
-	total=${s[4]#*/}
-	mapped=${s[5]%/*}
-	mode=${s[10]}
-}
-
 # start COMMAND...: I/O in the background that is to wait for space
 start() {
 	bg "$bin/blk" io "$dev" "$@"

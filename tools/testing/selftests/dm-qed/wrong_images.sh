@@ -13,8 +13,8 @@ prepare() {
 	: >"$keep/phrases"
 }
 
-# get NAME: set kind, group, match, bad, good and lower
-get() {
+# recipe NAME: set kind, group, match, bad, good and lower
+recipe() {
 	local name
 
 	while IFS=$'\t' read -r name kind group match bad good; do
@@ -48,7 +48,7 @@ own_phrase() {
 
 # A table of one block: what the header says of the size may be what is wrong.
 t_header() {
-	get "$1"
+	recipe "$1"
 	is "$kind" header "the kind"
 	refuse q "0 8 qed $lower"
 	message
@@ -80,7 +80,7 @@ reads_right() {
 t_table() {
 	local reports
 
-	get "$1"
+	recipe "$1"
 	is "$kind" table "the kind"
 	qed_refused q "$lower"
 	message
@@ -98,7 +98,7 @@ t_table() {
 }
 
 t_dirty() {
-	get "$1"
+	recipe "$1"
 	printf '\x02' | dd of="$keep/$1.qed" bs=1 seek=16 conv=notrunc status=none
 	qed_refused q "$lower"
 	matches "$error" "$match" "the message"
