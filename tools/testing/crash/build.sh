@@ -1,0 +1,63 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# build.sh - build what the crash tests need for a kernel
+#
+# Usage: build.sh KERNEL [BREAK...]
+#
+# Makes build/crash/KERNEL/modules: the recorder, the workload program, the
+# module as clean.ko, and for each patch breaks/BREAK.patch the module with it as
+# BREAK.ko. The source stays as it is: patches go to a copy. The explorer is in
+# build/crash/explore, its test in build/crash/test.
+
+set -euo pipefail
+
+here=$(dirname "$(realpath "$0")")
+tree=$(realpath "$here/../../..")
+kernel=$1
+shift
+out=$tree/build/crash/$kernel
+headers=$("$here/../vm/get-kernel" -b "$kernel")
+
+# module FOLDER: build it there
+module()
+{
+	make -s -C "$headers" M="$1" modules
+}
+
+# The module with a break, in a copy where little has to be built anew
+broken()
+{
+	local patch=$here/breaks/$1.patch copy=$out/broken status=0
+
+	patch -d "$copy" -p1 --fuzz=0 -s --no-backup-if-mismatch <"$patch"
+	module "$copy" || status=$?
+	patch -d "$copy" -p1 -R -s --no-backup-if-mismatch <"$patch"
+	[ $status -ne 0 ] || mv "$copy/dm-qed-mod.ko" "$out/modules/$1.ko"
+	return $status
+}
+
+mkdir -p "$out"/{modules,recorder,broken}
+gcc -O2 -Wall -Wextra -Werror -pthread -o "$out/modules/load" "$here/load.c"
+for program in explore test; do
+	gcc -O2 -g -Wall -Wextra -Werror -o "$tree/build/crash/$program" \
+		"$here/$program.c" "$here/disk.c" "$here/judge.c"
+done
+
+cp -u "$here/recorder/Kbuild" "$here"/recorder/*.c "$here/trace.h" "$out/recorder/"
+module "$out/recorder"
+cp "$out/recorder/dm-crash-record.ko" "$out/modules/"
+"$here/../build.sh" "$kernel" >"$out/build.log" 2>&1 || {
+	cat "$out/build.log"
+	exit 1
+}
+cp "$tree/build/$kernel/dm-qed-mod.ko" "$out/modules/clean.ko"
+
+[ $# -gt 0 ] || exit 0
+# by content, or objects of a break could pass for those of the source
+rsync -rlpc --delete --exclude='*.mod.c' --exclude=dm-qed-compat.h \
+	--include='*/' --include='*.[ch]' --include='*.sh' --include=Kbuild \
+	--exclude='*' "$tree/Kbuild" "$tree/drivers" "$out/broken/"
+for name; do
+	broken "$name"
+done

@@ -1,0 +1,393 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Judges a QED image, see judge.h.
+ */
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "judge.h"
+#include "stamp.h"
+
+#define ENTRIES		(SECTOR_SIZE / 8)	/* of a table, in a sector */
+
+/* Of the header, byte offsets */
+#define H_MAGIC		0
+#define H_CLUSTER	4
+#define H_TABLE		8
+#define H_HEADER	12
+#define H_FEATURES	16
+#define H_L1		40
+#define H_IMAGE		48
+#define NEED_CHECK	2
+
+const char * const verdict_names[VERDICTS] = {
+	[GOOD] = "good",
+	[BAD_HEADER] = "bad header",
+	[BAD_ENTRY] = "bad table entry",
+	[CROSS_LINK] = "cross link",
+	[LOST] = "lost data",
+	[FOREIGN] = "foreign data",
+	[CLEAN_BIT] = "NEED_CHECK is clear",
+};
+
+static uint32_t le32(const unsigned char *p)
+{
+	return p[0] | p[1] << 8 | p[2] << 16 | (uint32_t)p[3] << 24;
+}
+
+static uint64_t le64(const unsigned char *p)
+{
+	return le32(p) | (uint64_t)le32(p + 4) << 32;
+}
+
+static enum verdict verdict(struct judge *judge, enum verdict verdict,
+			    const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(judge->message, sizeof(judge->message), format, args);
+	va_end(args);
+	return verdict;
+}
+
+/*----------------------------------------------------------------
+ * Structure
+ *----------------------------------------------------------------
+ */
+
+/* All but NEED_CHECK has to stay as it was. */
+static enum verdict judge_header(struct judge *judge, const uint32_t *image)
+{
+	unsigned char now[SECTOR_SIZE], was[SECTOR_SIZE];
+
+	if (image[0] == judge->initial[0])
+		return GOOD;
+	memcpy(now, judge->contents->data[image[0]], SECTOR_SIZE);
+	memcpy(was, judge->contents->data[judge->initial[0]], SECTOR_SIZE);
+	now[H_FEATURES] &= ~NEED_CHECK;
+	was[H_FEATURES] &= ~NEED_CHECK;
+	if (memcmp(now, was, SECTOR_SIZE))
+		return verdict(judge, BAD_HEADER, "the header has changed");
+	return GOOD;
+}
+
+/* Claim the @nr clusters that an entry, called @what, refers to. */
+static enum verdict claim(struct judge *judge, uint64_t entry, uint64_t nr,
+			  const char *what, uint64_t index)
+{
+	uint64_t size = (uint64_t)judge->cluster * SECTOR_SIZE;
+	uint64_t first = entry / size, i;
+
+	if (entry % size)
+		return verdict(judge, BAD_ENTRY, "%s %llu, 0x%llx, is not aligned",
+			       what, (unsigned long long)index,
+			       (unsigned long long)entry);
+	if (first >= judge->nr_clusters || nr > judge->nr_clusters - first)
+		return verdict(judge, BAD_ENTRY, "%s %llu, 0x%llx, is beyond the end",
+			       what, (unsigned long long)index,
+			       (unsigned long long)entry);
+	for (i = first; i < first + nr; i++) {
+		if (judge->claims[i] == judge->round)
+			return verdict(judge, CROSS_LINK,
+				       "%s %llu, 0x%llx, refers to what is in use",
+				       what, (unsigned long long)index,
+				       (unsigned long long)entry);
+		judge->claims[i] = judge->round;
+	}
+	if (first + nr > judge->end)
+		judge->end = first + nr;
+	return GOOD;
+}
+
+static void claims_begin(struct judge *judge)
+{
+	uint64_t i;
+
+	judge->round++;
+	for (i = 0; i < judge->header; i++)
+		judge->claims[i] = judge->round;
+	for (i = 0; i < judge->table / judge->cluster; i++)
+		judge->claims[judge->l1 / judge->cluster + i] = judge->round;
+	judge->end = judge->l1 / judge->cluster + judge->table / judge->cluster;
+	if (judge->end < judge->header)
+		judge->end = judge->header;
+}
+
+/*----------------------------------------------------------------
+ * Contents
+ *----------------------------------------------------------------
+ */
+
+static enum verdict bad_content(struct judge *judge, uint64_t sector,
+				uint32_t content)
+{
+	const unsigned char *data = judge->contents->data[content];
+	struct stamp stamp;
+
+	if (!content)
+		return verdict(judge, LOST, "guest sector %llu reads as zeroes",
+			       (unsigned long long)sector);
+	memcpy(&stamp, data, sizeof(stamp));
+	if (!stamp_valid(data))
+		return verdict(judge, FOREIGN,
+			       "guest sector %llu reads as %02x%02x%02x%02x...",
+			       (unsigned long long)sector, data[0], data[1],
+			       data[2], data[3]);
+	return verdict(judge, stamp.sector == sector ? LOST : FOREIGN,
+		       "guest sector %llu reads as sector %llu, version 0x%llx",
+		       (unsigned long long)sector,
+		       (unsigned long long)stamp.sector,
+		       (unsigned long long)stamp.version);
+}
+
+/* What a guest cluster has that nothing refers to, or with an entry 1 */
+static enum verdict judge_zeroes(struct judge *judge, uint64_t cluster)
+{
+	uint64_t sector = cluster * judge->cluster;
+
+	if (!judge->must_cluster[cluster])
+		return GOOD;
+	while (!judge->must[sector])
+		sector++;
+	return bad_content(judge, sector, 0);
+}
+
+static enum verdict judge_data(struct judge *judge, const uint32_t *image,
+			       uint64_t cluster, uint64_t entry)
+{
+	uint64_t from = entry / SECTOR_SIZE, to = cluster * judge->cluster, i;
+	uint64_t nr = judge->cluster;
+
+	if (nr > judge->guest->nr - to)
+		nr = judge->guest->nr - to;
+	/* NO_CONTENT is no content of an image. */
+	if (!memcmp(image + from, judge->guest->base + to,
+		    nr * sizeof(*image)))
+		return GOOD;
+	for (i = 0; i < nr; i++)
+		if (!disk_may_have(judge->guest, to + i, image[from + i]))
+			return bad_content(judge, to + i, image[from + i]);
+	return GOOD;
+}
+
+/*----------------------------------------------------------------
+ * Tables
+ *----------------------------------------------------------------
+ */
+
+static uint64_t guest_clusters(const struct judge *judge)
+{
+	return (judge->guest->nr + judge->cluster - 1) / judge->cluster;
+}
+
+static enum verdict judge_entry(struct judge *judge, const uint32_t *image,
+				uint64_t cluster, uint64_t entry)
+{
+	enum verdict v;
+
+	if (entry > 1) {
+		v = claim(judge, entry, 1, "L2 entry", cluster);
+		if (v || cluster >= guest_clusters(judge))
+			return v;
+		return judge_data(judge, image, cluster, entry);
+	}
+	if (cluster >= guest_clusters(judge))
+		return GOOD;
+	return judge_zeroes(judge, cluster);
+}
+
+static enum verdict judge_table(struct judge *judge, const uint32_t *image,
+				uint64_t index, uint64_t offset)
+{
+	uint64_t sector, cluster = index * judge->entries, i;
+	enum verdict v;
+
+	for (sector = 0; sector < judge->table; sector++) {
+		uint32_t content = image[offset / SECTOR_SIZE + sector];
+		const unsigned char *data = judge->contents->data[content];
+
+		if (!content && (cluster >= guest_clusters(judge) ||
+				 !judge->must_sector[cluster / ENTRIES])) {
+			cluster += ENTRIES;
+			continue;
+		}
+		for (i = 0; i < ENTRIES; i++, cluster++) {
+			v = judge_entry(judge, image, cluster,
+					le64(data + 8 * i));
+			if (v)
+				return v;
+		}
+	}
+	return GOOD;
+}
+
+static enum verdict judge_no_table(struct judge *judge, uint64_t index)
+{
+	uint64_t cluster = index * judge->entries;
+
+	if (cluster >= guest_clusters(judge) || !judge->must_table[index])
+		return GOOD;
+	while (!judge->must_cluster[cluster])
+		cluster++;
+	return judge_zeroes(judge, cluster);
+}
+
+static enum verdict judge_tables(struct judge *judge, const uint32_t *image)
+{
+	enum verdict v = GOOD;
+	uint64_t i;
+
+	for (i = 0; i < judge->entries && !v; i++) {
+		uint32_t content = image[judge->l1 + i / ENTRIES];
+		uint64_t entry;
+
+		if (!content && i * judge->entries >= guest_clusters(judge)) {
+			i |= ENTRIES - 1;
+			continue;
+		}
+		entry = le64(judge->contents->data[content] + 8 * (i % ENTRIES));
+		if (!entry) {
+			v = judge_no_table(judge, i);
+			continue;
+		}
+		v = claim(judge, entry, judge->table / judge->cluster,
+			  "L1 entry", i);
+		if (!v)
+			v = judge_table(judge, image, i, entry);
+	}
+	return v;
+}
+
+/*
+ * NEED_CHECK is clear: nothing above the last cluster in use was touched. A
+ * file is truncated there, so later it may have to read as zeroes.
+ */
+static enum verdict judge_clean(struct judge *judge, const uint32_t *image)
+{
+	uint64_t from = judge->end * judge->cluster;
+
+	if (judge->contents->data[image[0]][H_FEATURES] & NEED_CHECK)
+		return GOOD;
+	while (from < judge->nr_sectors && image[from] == judge->initial[from])
+		from++;
+	if (from == judge->nr_sectors)
+		return GOOD;
+	return verdict(judge, CLEAN_BIT,
+		       "image sector %llu, behind the end, was written to",
+		       (unsigned long long)from);
+}
+
+enum verdict judge_image(struct judge *judge, const uint32_t *image)
+{
+	enum verdict v = judge_header(judge, image);
+
+	if (v)
+		return v;
+	claims_begin(judge);
+	v = judge_tables(judge, image);
+	return v ? v : judge_clean(judge, image);
+}
+
+uint32_t judge_read(const struct judge *judge, const uint32_t *image,
+		    uint64_t sector)
+{
+	uint64_t cluster = sector / judge->cluster;
+	uint64_t index = cluster / judge->entries, entry;
+	const unsigned char *data;
+
+	data = judge->contents->data[image[judge->l1 + index / ENTRIES]];
+	entry = le64(data + 8 * (index % ENTRIES));
+	if (!entry)
+		return 0;
+	index = cluster % judge->entries;
+	data = judge->contents->data[image[entry / SECTOR_SIZE +
+					   index / ENTRIES]];
+	entry = le64(data + 8 * (index % ENTRIES));
+	if (entry <= 1)
+		return 0;
+	return image[entry / SECTOR_SIZE + sector % judge->cluster];
+}
+
+/*----------------------------------------------------------------
+ * Construction
+ *----------------------------------------------------------------
+ */
+
+static void guest_changed(struct disk *guest, uint64_t sector)
+{
+	struct judge *judge = guest->private;
+	unsigned char must = !disk_may_have(guest, sector, 0);
+	uint64_t cluster = sector / judge->cluster;
+	int change = must - judge->must[sector];
+
+	judge->must[sector] = must;
+	judge->must_cluster[cluster] += change;
+	judge->must_sector[cluster / ENTRIES] += change;
+	judge->must_table[cluster / judge->entries] += change;
+}
+
+static bool power_of_two(uint64_t value, uint64_t least, uint64_t most)
+{
+	return value >= least && value <= most && !(value & (value - 1));
+}
+
+bool judge_init(struct judge *judge, const struct contents *contents,
+		const uint32_t *initial, uint64_t nr_sectors,
+		struct disk *guest)
+{
+	const unsigned char *header = contents->data[initial[0]];
+	uint64_t image_size = le64(header + H_IMAGE), clusters, sector;
+	uint32_t cluster_size = le32(header + H_CLUSTER);
+	uint32_t table_size = le32(header + H_TABLE);
+
+	memset(judge, 0, sizeof(*judge));
+	if (memcmp(header + H_MAGIC, "QED", 4) ||
+	    !power_of_two(cluster_size, 4096, 1 << 26) ||
+	    !power_of_two(table_size, 1, 16) ||
+	    image_size % SECTOR_SIZE ||
+	    le64(header + H_L1) / SECTOR_SIZE >= nr_sectors) {
+		verdict(judge, BAD_HEADER, "no QED image");
+		return false;
+	}
+	judge->contents = contents;
+	judge->initial = initial;
+	judge->nr_sectors = nr_sectors;
+	judge->guest = guest;
+	judge->cluster = cluster_size / SECTOR_SIZE;
+	judge->table = table_size * judge->cluster;
+	judge->header = le32(header + H_HEADER);
+	judge->l1 = le64(header + H_L1) / SECTOR_SIZE;
+	judge->entries = (uint64_t)judge->table * ENTRIES;
+	judge->nr_clusters = nr_sectors / judge->cluster;
+	judge->claims = alloc(NULL, judge->nr_clusters, sizeof(uint32_t));
+
+	disk_init(guest, image_size / SECTOR_SIZE);
+	clusters = guest_clusters(judge);
+	judge->must = alloc(NULL, guest->nr, 1);
+	judge->must_cluster = alloc(NULL, clusters, sizeof(uint32_t));
+	judge->must_sector = alloc(NULL, clusters / ENTRIES + 1,
+				   sizeof(uint32_t));
+	judge->must_table = alloc(NULL, clusters / judge->entries + 1,
+				  sizeof(uint32_t));
+	guest->changed = guest_changed;
+	guest->private = judge;
+	for (sector = 0; sector < guest->nr; sector++) {
+		guest->base[sector] = judge_read(judge, initial, sector);
+		guest_changed(guest, sector);
+	}
+	return true;
+}
+
+void judge_free(struct judge *judge)
+{
+	disk_free(judge->guest);
+	free(judge->claims);
+	free(judge->must);
+	free(judge->must_cluster);
+	free(judge->must_sector);
+	free(judge->must_table);
+}

@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * test - hold the model of a disk against its definition
+ *
+ * Random histories of few writes and flushes, for each of which the contents
+ * that a sector may have are worked out anew, by disk.h's words, from the whole
+ * history, at every step.
+ */
+
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "disk.h"
+#include "stamp.h"
+
+#define SECTORS		4
+#define EVENTS		40
+#define HISTORIES	20000
+
+/* A write or a flush; its content, of every sector, is its id. */
+struct op {
+	uint64_t submitted, done;
+	uint32_t from, nr;
+	bool flush, fua, ok;
+};
+
+static struct op ops[EVENTS + 1];
+static uint32_t nr_ops;
+static uint32_t contents[EVENTS + 1][SECTORS];
+
+static bool covers(const struct op *op, uint32_t sector)
+{
+	return !op->flush && sector >= op->from && sector < op->from + op->nr;
+}
+
+/* Had FUA and has completed, or completed before a flush that has */
+static bool is_stable(const struct op *op)
+{
+	uint32_t i;
+
+	if (!op->done || !op->ok)
+		return false;
+	if (op->fua)
+		return true;
+	for (i = 1; i <= nr_ops; i++)
+		if (ops[i].flush && ops[i].done && ops[i].ok &&
+		    op->done < ops[i].submitted)
+			return true;
+	return false;
+}
+
+/* May the sector have content @id, of a write or, as 0, of the time before? */
+static bool may_have(uint32_t sector, uint32_t id)
+{
+	uint32_t i;
+
+	if (id && !covers(&ops[id], sector))
+		return false;
+	for (i = 1; i <= nr_ops; i++) {
+		if (i == id || !covers(&ops[i], sector) || !is_stable(&ops[i]))
+			continue;
+		if (!id || (ops[id].done && ops[id].done < ops[i].submitted))
+			return false;
+	}
+	return true;
+}
+
+static void compare(const struct disk *disk, uint64_t history)
+{
+	uint32_t sector, id;
+
+	for (sector = 0; sector < SECTORS; sector++)
+		for (id = 0; id <= nr_ops; id++) {
+			if (id && ops[id].flush)
+				continue;
+			if (disk_may_have(disk, sector, id) ==
+			    may_have(sector, id))
+				continue;
+			printf("history %ju: sector %u, write %u: %d, expected %d\n",
+			       history, sector, id,
+			       disk_may_have(disk, sector, id),
+			       may_have(sector, id));
+			exit(1);
+		}
+}
+
+static void begin_op(struct disk *disk, uint64_t *rng, uint64_t pos)
+{
+	struct op *op = &ops[++nr_ops];
+	uint32_t i;
+
+	*op = (struct op){ .submitted = pos };
+	op->flush = stamp_random(rng) % 4 == 0;
+	if (op->flush) {
+		disk_flush(disk, nr_ops, pos);
+		return;
+	}
+	op->fua = stamp_random(rng) % 4 == 0;
+	op->from = stamp_random(rng) % SECTORS;
+	op->nr = 1 + stamp_random(rng) % (SECTORS - op->from);
+	for (i = 0; i < op->nr; i++)
+		contents[nr_ops][i] = nr_ops;
+	disk_write(disk, nr_ops, pos, op->from, op->nr, contents[nr_ops],
+		   op->fua);
+}
+
+static void end_op(struct disk *disk, uint32_t id, uint64_t *rng, uint64_t pos)
+{
+	struct op *op = &ops[id];
+
+	op->done = pos;
+	op->ok = stamp_random(rng) % 8;
+	if (op->flush)
+		disk_flush_done(disk, id, pos, op->ok);
+	else
+		disk_write_done(disk, id, pos, op->ok);
+}
+
+static void try_history(uint64_t history)
+{
+	uint64_t rng = history, pos;
+	struct disk disk;
+	uint32_t id;
+
+	disk_init(&disk, SECTORS);
+	nr_ops = 0;
+	for (pos = 1; pos <= EVENTS; pos++) {
+		id = 1 + stamp_random(&rng) % (nr_ops + 2);
+		if (id <= nr_ops && !ops[id].done)
+			end_op(&disk, id, &rng, pos);
+		else
+			begin_op(&disk, &rng, pos);
+		compare(&disk, history);
+	}
+	disk_free(&disk);
+}
+
+int main(void)
+{
+	uint64_t history;
+
+	for (history = 1; history <= HISTORIES; history++)
+		try_history(history);
+	printf("%d histories\n", HISTORIES);
+	return 0;
+}
