@@ -3,7 +3,6 @@
  * tsc-khz - print the rate of this machine's time stamp counter
  */
 
-#include <inttypes.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <time.h>
@@ -46,7 +45,7 @@ int main(void)
 
 	nanosleep(&while_ticking, NULL);
 	to = take_sample();
-	printf("%" PRIu64 "\n",
+	printf("%ju\n",
 	       (to.tsc - from.tsc) * 1000000 / (uint64_t)(to.ns - from.ns));
 	return 0;
 }
