@@ -37,6 +37,10 @@ demo: setup
 check: setup
 	@$(testing)/check.sh
 
+check-crash: setup
+	@$(foreach kernel,$(KERNELS),$(testing)/crash/check -k $(kernel) \
+		-n 400000 -s 3 &&) true
+
 lint: setup
 	@$(testing)/lint.sh
 
@@ -59,8 +63,9 @@ help:
 	@echo '  make check            all tests on all kernels: $(KERNELS)'
 	@echo '                        KERNELS="6.1": only on these'
 	@echo '                        TESTS="NAME...": only these selftests'
+	@echo '  make check-crash      power cuts, more of them than in make check'
 	@echo '  make lint             only the static checks'
 	@echo '  make bench            measure, beside other targets and QEMU'
 	@echo '  make vm               a shell in a virtual machine with the module'
 
-.PHONY: all modules modules_install clean setup demo check lint bench vm help
+.PHONY: all modules modules_install clean setup demo check check-crash lint bench vm help

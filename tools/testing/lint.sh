@@ -90,7 +90,7 @@ licenses()
 
 whitespace()
 {
-	! sources '*' | grep -v /COPYING |
+	! sources '*' | grep -v '/COPYING\|\.patch$' |
 		xargs grep -nIE '[[:space:]]+$| +	' || return 1
 }
 
