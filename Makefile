@@ -41,6 +41,9 @@ check-crash: setup
 	@$(foreach kernel,$(KERNELS),$(testing)/crash/check -k $(kernel) \
 		-n 400000 -s 3 &&) true
 
+check-power: setup
+	@$(foreach kernel,$(KERNELS),$(testing)/power.sh $(kernel) &&) true
+
 lint: setup
 	@$(testing)/lint.sh
 
@@ -64,8 +67,9 @@ help:
 	@echo '                        KERNELS="6.1": only on these'
 	@echo '                        TESTS="NAME...": only these selftests'
 	@echo '  make check-crash      power cuts, more of them than in make check'
+	@echo '  make check-power      1,000 cuts of the power of a disk with a cache'
 	@echo '  make lint             only the static checks'
 	@echo '  make bench            measure, beside other targets and QEMU'
 	@echo '  make vm               a shell in a virtual machine with the module'
 
-.PHONY: all modules modules_install clean setup demo check check-crash lint bench vm help
+.PHONY: all modules modules_install clean setup demo check check-crash check-power lint bench vm help

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # Failures of the image device: what may fail and what must not, unclean
-# shutdowns, power cuts.
+# shutdowns.
 
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
@@ -425,97 +425,6 @@ t_unclean() {
 	sound "$copy"
 }
 
-# power_cut ROUND [OPTION]...: at any time after the first commit
-power_cut() {
-	local pid name=p$1
-
-	null "$name" 24 cache_size=16
-	disk=$dev
-	[ $# -gt 1 ] || garbage "$disk" 24
-	image "$disk" $((16 * mb))
-	if [ $# = 1 ]; then
-		# the L1, too, was garbage
-		dd if=/dev/zero of="$disk" bs="$c" seek=1 count=4 oflag=direct status=none
-	fi
-	io "$disk" flush
-	qed q "$disk" "${@:2}" commit_interval 30
-	bg nice -n 19 "$bin/hammer" -f "$tmp/versions" -t 4 -s 60 -E -F 10 -D 5 -r 10 -b 131072 -S "$1" \
-		"$dev" 2>"$tmp/hammer"
-	pid=$!
-	wait_for 20 not status_is q commits 0
-	sleep "0.$((RANDOM % 9 + 1))"
-	note "$(status q commits) commits, $(status q mapped) mapped"
-	null_off "$name"
-	kill -TERM "$pid"
-	timeout 30 tail --pid="$pid" -f /dev/null
-	blk dm wipe "$pre-q"
-	dm_remove q
-	null_on "$name"
-	sound "$dev"
-	qed q "$dev"
-	hammer -v -c -f "$tmp/versions" -t 2 -S "$1" "$dev"
-	io "$dev" "write:0:$c:0x11" flush "read:0:$c:0x11"
-	dm_remove q
-	null_off "$name"
-	rm "$tmp/versions"
-}
-
-t_power_cuts() {
-	local i
-
-	for i in 1 2; do
-		note "round $i"
-		power_cut "$i" "$@"
-	done
-}
-
-# A filesystem that only has zeroes in its file, which are no clusters yet
-zero_file() {
-	truncate -s 24M "$tmp/fs"
-	mkfs.ext4 -q -O ^has_journal "$tmp/fs"
-	loop "$tmp/fs"
-	mount "$dev" "$tmp/mnt"
-	dd if=/dev/zero of="$tmp/mnt/file" bs=1M count=4 conv=fsync status=none
-	umount "$tmp/mnt"
-	unloop "$dev"
-}
-
-# t_fua [OPTION]...: to overwrite a part of a file is a write with FUA and no flush
-t_fua() {
-	need mkfs.ext4
-	null a 64 cache_size=16
-	disk=$dev
-	zero_file
-	image "$disk" $((24 * mb))
-	io "$disk" flush
-	qed q "$disk" commit_interval 3600000 "$@"
-	dd if="$tmp/fs" of="$dev" bs="$c" conv=sparse,fsync oflag=direct status=none
-	is "$(($(status q mapped) < 40))" 1 "whether the file has no clusters yet"
-	mount "$dev" "$tmp/mnt"
-
-	io "$tmp/mnt/file" "fua:$((4 * c)):$c:0x11"
-	io_start "$disk"
-	io "$tmp/mnt/file" "fua:$((4 * c + 512)):4096:0x12"
-	io_end "$disk"
-	is "$flushes" 0 "the number of flushes of a write in place"
-	# in place, but the mapping is not durable
-	io "$tmp/mnt/file" "write:$((10 * c)):$c:0x21" "fua:$((10 * c)):512:0x22" \
-		"fua:$((20 * c + 4096)):$((3 * c)):0x31"
-	null_off a
-	umount -l "$tmp/mnt"
-	dm_remove q
-	null_on a
-	sound "$disk"
-
-	qed q "$disk"
-	mount -o ro "$dev" "$tmp/mnt"
-	io "$tmp/mnt/file" "read:0:$((4 * c)):0" "read:$((4 * c)):512:0x11" \
-		"read:$((4 * c + 512)):4096:0x12" "read:$((4 * c + 4608)):$((c - 4608)):0x11" \
-		"read:$((10 * c)):512:0x22" "read:$((20 * c)):4096:0" \
-		"read:$((20 * c + 4096)):$((3 * c)):0x31" "read:$((23 * c + 4096)):4096:0"
-	umount "$tmp/mnt"
-}
-
 run t_data_write "a failed write of data fails alone, its cluster is not lost" \
 	"t_data_write zeroed_from 5" "the same with clusters known to be zero" \
 	t_half_written "a half-written cluster is never seen" \
@@ -533,8 +442,4 @@ run t_data_write "a failed write of data fails alone, its cluster is not lost" \
 	"t_force working" "forced removal with I/O in flight and a user" \
 	"t_force slow" "forced removal, with a slow image device" \
 	"t_force dead" "forced removal, with a dead image device" \
-	t_unclean "an image that was not closed is activated without a check" \
-	t_power_cuts "after a power cut all that was flushed is there" \
-	"t_power_cuts zeroed_from 5" "after a power cut, with clusters known to be zero" \
-	t_fua "after a power cut all that was written with FUA is there" \
-	"t_fua zeroed_from 5" "the same with clusters known to be zero"
+	t_unclean "an image that was not closed is activated without a check"
