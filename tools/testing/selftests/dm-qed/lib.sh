@@ -360,6 +360,12 @@ null_off() {
 	echo 0 >"/sys/kernel/config/nullb/$pre$1/power"
 }
 
+# null_del NAME: remove the disk, which gives its memory back
+null_del() {
+	null_off "$1"
+	rmdir "/sys/kernel/config/nullb/$pre$1"
+}
+
 # null_bad NAME +FROM-TO: fail I/O to these sectors; -FROM-TO ends it
 null_bad() {
 	echo "$2" >"/sys/kernel/config/nullb/$pre$1/badblocks"
