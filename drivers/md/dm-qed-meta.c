@@ -112,17 +112,18 @@ static struct qed_meta *cache_to_meta(struct qed_cache *cache)
  */
 static void meta_fail(struct qed_meta *meta, const char *why)
 {
-	bool first;
+	bool first, lost;
 
 	spin_lock_irq(&meta->cache.lock);
 	first = !meta->frozen;
+	lost = meta->txn != QED_TXN_DURABLE;
 	meta->frozen = true;
 	if (first)
 		WRITE_ONCE(meta->txn, QED_TXN_FAILED);
 	spin_unlock_irq(&meta->cache.lock);
 
 	if (first)
-		meta->client->failed(meta->client, why);
+		meta->client->failed(meta->client, why, lost);
 }
 
 static void cache_pressure(struct qed_cache *cache)

@@ -33,7 +33,8 @@ struct qed_block;
  * The callbacks get the struct they are in and find their user around it.
  */
 struct qed_meta_client {
-	void (*failed)(struct qed_meta_client *client, const char *why);
+	void (*failed)(struct qed_meta_client *client, const char *why,
+		       bool lost);
 	void (*want_commit)(struct qed_meta_client *client, bool now);
 	void (*more_space)(struct qed_meta_client *client);
 	const char *name;

@@ -102,6 +102,7 @@ struct qed {
 	struct bio_list commit_bios;	/* complete when all is durable */
 	struct bio_list nospace_bios;	/* wait for clusters */
 	unsigned long nospace_seq;	/* counts when they should try again */
+	bool lost;			/* writes, and no flush has told */
 
 	mempool_t cell_pool;
 	struct bio_set bs;
@@ -295,11 +296,32 @@ static struct qed *client_to_qed(struct qed_meta_client *client)
 	return container_of(client, struct qed, client);
 }
 
-static void meta_failed(struct qed_meta_client *client, const char *why)
+static void set_lost(struct qed *qed, bool lost)
+{
+	spin_lock_irq(&qed->lock);
+	qed->lost |= lost;
+	spin_unlock_irq(&qed->lock);
+}
+
+/* Have writes been lost that no flush has told of? One is to do so, not all. */
+static bool take_lost(struct qed *qed)
+{
+	bool lost;
+
+	spin_lock_irq(&qed->lock);
+	lost = qed->lost;
+	qed->lost = false;
+	spin_unlock_irq(&qed->lock);
+	return lost;
+}
+
+static void meta_failed(struct qed_meta_client *client, const char *why,
+			bool lost)
 {
 	struct qed *qed = client_to_qed(client);
 
 	DMERR("%s: %s: going read-only", qed_name(qed), why);
+	set_lost(qed, lost);
 	set_mode(qed, QED_MODE_RO, false);
 }
 
@@ -341,6 +363,7 @@ static void do_commit(struct work_struct *work)
 	struct qed *qed = container_of(to_delayed_work(work), struct qed,
 				       commit_work);
 	struct bio_list bios;
+	bool flush = false;
 	struct bio *bio;
 	int r;
 
@@ -350,6 +373,10 @@ static void do_commit(struct work_struct *work)
 	spin_unlock_irq(&qed->lock);
 
 	r = qed_meta_commit(qed->meta, !bio_list_empty(&bios));
+	bio_list_for_each(bio, &bios)
+		flush |= !!(bio->bi_opf & REQ_PREFLUSH);
+	if (flush && take_lost(qed))
+		r = -EIO;
 	while ((bio = bio_list_pop(&bios))) {
 		bio->bi_status = errno_to_blk_status(r);
 		bio_endio(bio);
@@ -956,7 +983,7 @@ static int map_later(struct qed *qed, struct bio *bio)
 
 static int map_flush(struct qed *qed, struct bio *bio)
 {
-	if (qed_meta_is_durable(qed->meta)) {
+	if (qed_meta_is_durable(qed->meta) && !READ_ONCE(qed->lost)) {
 		bio_set_dev(bio, qed->bdev);
 		return DM_MAPIO_REMAPPED;
 	}
@@ -1017,6 +1044,23 @@ static int qed_map(struct dm_target *ti, struct bio *bio)
  *----------------------------------------------------------------
  */
 
+/*
+ * Did the table that this one replaces fail, and lose writes? It is not closed as
+ * long as it keeps them. Caller holds claims_mutex.
+ */
+static void inherit_lost(struct qed *qed)
+{
+	struct mapped_device *md = dm_table_get_md(qed->ti->table);
+	struct qed *other;
+
+	list_for_each_entry(other, &claims, claim)
+		if (dm_table_get_md(other->ti->table) == md && take_lost(other))
+			set_lost(qed, true);
+	if (qed->lost)
+		DMWARN("%s: writes since the last flush are lost, the next flush fails",
+		       qed_name(qed));
+}
+
 /* Caller holds claims_mutex. */
 static bool is_claimed(struct qed *qed)
 {
@@ -1041,6 +1085,7 @@ static int claim(struct qed *qed)
 		      qed_name(qed), qed->dev->name);
 		r = -EBUSY;
 	} else {
+		inherit_lost(qed);
 		list_add(&qed->claim, &claims);
 	}
 	mutex_unlock(&claims_mutex);
@@ -1277,8 +1322,11 @@ static int qed_message(struct dm_target *ti, unsigned int argc, char **argv,
 
 	mutex_lock(&qed->life_mutex);
 	/* Nothing is left to commit while the device is suspended. */
-	if (qed_meta_is_loaded(qed->meta))
+	if (qed_meta_is_loaded(qed->meta)) {
 		r = qed_meta_commit(qed->meta, true);
+		if (take_lost(qed))
+			r = -EIO;
+	}
 	mutex_unlock(&qed->life_mutex);
 	return r;
 }
