@@ -237,8 +237,8 @@ int qed_meta_begin(struct qed_meta *meta)
 		return r;
 
 	mutex_lock(&meta->header_mutex);
-	if (!meta->marked)
-		r = header_set_needs_check(meta, true);
+	if (!meta->marked && header_set_needs_check(meta, true))
+		r = -EIO;
 	if (!r) {
 		spin_lock_irq(&meta->cache.lock);
 		meta->marked = true;
@@ -494,7 +494,8 @@ static struct qed_block *read_block(struct qed_meta *meta, u64 nr, u64 table)
 			    meta->client->name, table,
 			    (unsigned long long)block->sector, r);
 		qed_cache_discard(&meta->cache, block);
-		return ERR_PTR(r);
+		/* What the device calls it may mean something else here: ENOSPC */
+		return ERR_PTR(-EIO);
 	}
 
 	check_block(meta, block, table);
