@@ -71,6 +71,7 @@ struct qed_meta {
 	/* The rest of these flags and counters is under cache.lock. */
 	bool frozen;			/* nothing is written any more */
 	bool marked;			/* NEED_CHECK is known to be durable */
+	bool touched;			/* free clusters are not as they were */
 	bool known;			/* the tables have been scanned */
 	unsigned long changes;		/* qed_meta_begin() without end */
 	unsigned long last_change;	/* jiffies */
@@ -264,9 +265,21 @@ void qed_meta_end(struct qed_meta *meta, struct qed_block *block)
 		qed_cache_wake(&meta->cache);
 }
 
+void qed_meta_give_back(struct qed_meta *meta, const struct qed_run *run)
+{
+	unsigned long flags;
+
+	qed_space_free(meta->space, run->first, run->nr);
+	spin_lock_irqsave(&meta->cache.lock, flags);
+	meta->touched = true;
+	spin_unlock_irqrestore(&meta->cache.lock, flags);
+}
+
 /*
  * Clear NEED_CHECK unless a change has been made since the last flush, or is
- * under way. One that begins meanwhile waits for header_mutex.
+ * under way. One that begins meanwhile waits for header_mutex. Nor is it cleared
+ * while free clusters may hold what a failed write has left: that they are as they
+ * were is what a clean image promises.
  */
 static int header_clean(struct qed_meta *meta)
 {
@@ -275,7 +288,8 @@ static int header_clean(struct qed_meta *meta)
 
 	mutex_lock(&meta->header_mutex);
 	spin_lock_irq(&meta->cache.lock);
-	busy = meta->frozen || meta->changes || meta->txn != QED_TXN_DURABLE;
+	busy = meta->frozen || meta->changes || meta->touched ||
+	       meta->txn != QED_TXN_DURABLE;
 	if (!busy)
 		meta->marked = false;
 	spin_unlock_irq(&meta->cache.lock);
@@ -288,11 +302,12 @@ static int header_clean(struct qed_meta *meta)
 unsigned long qed_meta_idle(struct qed_meta *meta, unsigned long idle)
 {
 	unsigned long now = jiffies, due;
-	bool changing;
+	bool changing, touched;
 
 	spin_lock_irq(&meta->cache.lock);
 	due = meta->last_change + idle;
 	changing = meta->changes;
+	touched = meta->touched;
 	spin_unlock_irq(&meta->cache.lock);
 
 	if (time_before(now, due))
@@ -301,7 +316,7 @@ unsigned long qed_meta_idle(struct qed_meta *meta, unsigned long idle)
 	    (qed_meta_commit(meta, true) || header_clean(meta)))
 		return 0;
 	/* Something may have come between the commit and the look at it. */
-	return header_needs_check(meta) ? idle : 0;
+	return header_needs_check(meta) && !touched ? idle : 0;
 }
 
 int qed_meta_close(struct qed_meta *meta)
@@ -566,7 +581,7 @@ static int create_table(struct qed_meta *meta, u64 index)
 		goto out;
 	r = zero_table(meta, &run);
 	if (r) {
-		qed_space_free(meta->space, run.first, run.nr);
+		qed_meta_give_back(meta, &run);
 		goto out;
 	}
 
@@ -1134,6 +1149,7 @@ static void reset(struct qed_meta *meta, const struct qed_load_args *args)
 	meta->frozen = args->readonly;
 	/* A bit that was read may be in a volatile cache: set it again. */
 	meta->marked = false;
+	meta->touched = false;
 	meta->known = false;
 	meta->changes = 0;
 	meta->last_change = jiffies;

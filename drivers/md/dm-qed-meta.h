@@ -240,6 +240,17 @@ int qed_meta_begin(struct qed_meta *meta);
  */
 void qed_meta_end(struct qed_meta *meta, struct qed_block *block);
 
+/**
+ * qed_meta_give_back() - free clusters that a failed write may have touched
+ * @meta: the loaded metadata
+ * @run: the clusters, allocated but not mapped
+ *
+ * NEED_CHECK stays set as long as the metadata is loaded.
+ *
+ * Context: Any.
+ */
+void qed_meta_give_back(struct qed_meta *meta, const struct qed_run *run);
+
 /* The space map of the loaded metadata. */
 struct qed_space *qed_meta_space(struct qed_meta *meta);
 

@@ -537,8 +537,7 @@ static blk_status_t cell_put(struct qed *qed, struct qed_cell *cell,
 		return status;
 	/* Cluster 0, the header, stands for none: there was no space. */
 	if (!mapped && cell->run.first) {
-		qed_space_free(qed_meta_space(qed->meta), cell->run.first,
-			       cell->run.nr);
+		qed_meta_give_back(qed->meta, &cell->run);
 		retry_nospace(qed);
 	}
 	cell_free(qed, cell);

@@ -263,14 +263,16 @@ static enum verdict judge_tables(struct judge *judge, const uint32_t *image)
 }
 
 /*
- * NEED_CHECK is clear: nothing above the last cluster in use was touched. A
- * file is truncated there, so later it may have to read as zeroes.
+ * NEED_CHECK is clear: nothing above the last cluster in use was touched since it
+ * was clear before. A file is truncated there, so later it may have to read as
+ * zeroes. What a crash has left there is not known, so not known to be harmless.
  */
 static enum verdict judge_clean(struct judge *judge, const uint32_t *image)
 {
 	uint64_t from = judge->end * judge->cluster;
 
-	if (judge->contents->data[image[0]][H_FEATURES] & NEED_CHECK)
+	if (judge->contents->data[image[0]][H_FEATURES] & NEED_CHECK ||
+	    judge->recovered)
 		return GOOD;
 	while (from < judge->nr_sectors && image[from] == judge->initial[from])
 		from++;

@@ -27,6 +27,7 @@ struct judge {
 	const struct contents *contents;
 	struct disk *guest;		/* what may be there */
 	const uint32_t *initial;	/* the image at first */
+	bool recovered;			/* used after it had not been closed */
 	uint64_t nr_sectors;		/* of the image's device */
 
 	/* Geometry, from the initial image; in sectors unless said otherwise */
