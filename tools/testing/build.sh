@@ -5,11 +5,12 @@
 #
 # Usage: build.sh [--sparse] KERNEL
 #
-# Builds build/KERNEL/dm-qed-mod.ko for the Debian kernel of the series KERNEL
-# (6.1, 6.12, ...) that vm/get-kernel provides, from a copy of the source, so
-# that the objects of several kernels never mix. build/KERNEL is a link to
-# build/RELEASE. Only what has changed is built. Every warning of gcc with W=1, of modpost and, with
-# --sparse, of sparse is an error.
+# Builds build/KERNEL/dm-qed-mod.ko for a kernel that vm/get-kernel provides: the
+# Debian kernel of the series KERNEL (6.1, 6.12, ...), or one of our own. It is
+# built from a copy of the source, so that the objects of several kernels never
+# mix; build/KERNEL is a link to it. Only what has changed is built. Every warning
+# of gcc with W=1, of modpost and, with --sparse, of sparse is an error. Where the
+# kernel can tell what was executed, so does the module.
 
 set -euo pipefail
 
@@ -23,7 +24,9 @@ fi
 [ $# -eq 1 ] || { echo "usage: build.sh [--sparse] KERNEL" >&2; exit 2; }
 
 headers=$("$here/vm/get-kernel" -b "$1")
-build=$tree/build/${headers##*/linux-headers-}
+build=${headers##*/linux-headers-}
+build=${build%/build}
+build=$tree/build/${build##*/}
 mkdir -p "$build"
 ln -sfn "${build##*/}" "$tree/build/$1"
 exec 9>"$build.lock"
@@ -35,8 +38,8 @@ rsync -a --delete --exclude='*.mod.c' --exclude=dm-qed-compat.h \
 	--exclude='*' "$tree/Kbuild" "$tree/drivers" "$build/"
 
 status=0
-make -C "$headers" M="$build" W=1 KCFLAGS=-Werror "${sparse[@]}" modules \
-	2>&1 | tee "$build/build.log" || status=$?
+make -C "$headers" M="$build" W=1 KCFLAGS=-Werror GCOV_PROFILE=y "${sparse[@]}" \
+	modules 2>&1 | tee "$build/build.log" || status=$?
 if grep -qi 'warning: ' "$build/build.log"; then
 	status=1
 fi
