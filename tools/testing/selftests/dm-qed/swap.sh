@@ -1,0 +1,70 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# Swap on an image: memory is short, and to get any the kernel has to write to clusters
+# that are not allocated yet. SWAP_SECONDS=300 makes it a long test.
+
+# shellcheck source=lib.sh
+. "$(dirname "$0")/lib.sh"
+
+duration=${SWAP_SECONDS:-8}
+swap_on=
+left=192				# MiB that are not locked
+swap=512				# MiB of swap space
+
+# swapped: pages written to swap space so far
+swapped() {
+	awk '$1 == "pswpout" { print $2 }' /proc/vmstat
+}
+
+# end_swap DEVICE: lib.sh cannot remove a device that is used for swap
+end_swap() {
+	[ -z "$swap_on" ] || swapoff "$swap_on"
+}
+
+# t_swap CLUSTER TABLE [OPTION]...: swap in the first half, more I/O in the second
+t_swap() {
+	local lower available before hammer out
+
+	null a $((2 * swap))
+	lower=$dev
+	# so that it needs no memory later, and new clusters have to be filled
+	garbage "$lower" $((2 * swap))
+	image "$lower" $((2 * swap * mb - 64 * mb)) "$1" "$2"
+	io "$lower" "write:$1:$(($1 * $2)):0"
+	qed q "$lower" "${@:3}"
+	out=$dev
+	dm s "0 $((swap * mb / 512)) linear $out 0"
+	swap_on=$dev
+	trap end_swap EXIT
+	dm h "0 $((256 * mb / 512)) linear $out $((swap * mb / 512))"
+	mkswap "$swap_on" >/dev/null
+	swapon "$swap_on"
+
+	available=$(awk '$1 == "MemAvailable:" { print int($2 / 1024) }' /proc/meminfo)
+	note "$(grep -E 'MemTotal|MemAvailable' /proc/meminfo | xargs)"
+	before=$(swapped)
+	bg "$bin/hammer" -f "$tmp/state" -t 4 -s "$duration" "$dev"
+	hammer=$!
+	"$bin/swapper" $((available - left)) $((left + swap / 2)) "$duration" 4
+	wait "$hammer"
+	note "$(($(swapped) - before)) pages were swapped out"
+	at_least $(($(swapped) - before)) 20000 "the number of pages that were swapped out"
+	hammer -v -f "$tmp/state" "$dev"
+	swapoff "$swap_on"
+	swap_on=
+	is "$(status q mode)" rw "the mode"
+	dm_remove s
+	dm_remove h
+	dm_remove q
+	sound "$lower"
+	is_clean "$lower"
+}
+
+if [ ! -e /proc/swaps ]; then
+	echo "1..0 # SKIP no swap"
+	exit $ksft_skip
+fi
+run \
+	"t_swap 65536 4" "clusters of 64 KiB" \
+	"t_swap 4096 1 cache_kib 64 commit_interval 50" "clusters of 4 KiB, a small cache"
