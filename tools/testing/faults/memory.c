@@ -1,0 +1,349 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * memory - fail each allocation of memory in the life of a mapping
+ *
+ * Usage: memory DEVICE [STEP N]
+ *
+ * With STEP, a number from 0 on, only its allocation N is tried.
+ *
+ * DEVICE is overwritten. Needs a kernel with fault injection, its debugfs files
+ * set up, and the target qed. An image is activated, used, and closed, over and
+ * over. Each time one more allocation fails, of those that the kernel makes for one
+ * of the steps in our name: what it makes in the name of a worker is for the
+ * caller to fail. The step may fail, then; again, without a fault, it must not. What
+ * was written has to be there in the end, and the image must be marked clean.
+ *
+ * Prints TAP. Exit status: 0 all good, 1 not, 2 trouble.
+ */
+
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "mapper.h"
+
+#define CLUSTER		4096
+#define GUEST		(24 << 20)	/* bytes */
+#define LOWER		(4 << 20)
+#define MAX_NTH		5000
+
+#define NAME		"memory-qed"
+#define PATH		"/dev/mapper/" NAME
+
+static const char *lower;
+static unsigned char *page, *buffer;
+static int guest = -1, lower_fd = -1, nth_fd = -1;
+static unsigned int defects;
+
+static void die(const char *what)
+{
+	fprintf(stderr, "memory: %s: %s\n", what, strerror(errno));
+	exit(2);
+}
+
+/* Let the n-th allocation of this thread fail; 0: none */
+static void fail_nth(unsigned int n)
+{
+	char text[16];
+	int length = snprintf(text, sizeof(text), "%u", n);
+
+	if (pwrite(nth_fd, text, length, 0) != length)
+		die("fail-nth");
+}
+
+/* Is the fault still to come? */
+static bool is_pending(void)
+{
+	char text[16] = "";
+
+	if (pread(nth_fd, text, sizeof(text) - 1, 0) <= 0)
+		die("fail-nth");
+	return atoi(text) > 0;
+}
+
+/*
+ * The steps. A step can be done again when it has failed.
+ */
+
+static bool parameters(int type)
+{
+	char text[128];
+
+	snprintf(text, sizeof(text), "%s 4 commit_interval 3600000 cache_kib 64",
+		 lower);
+	return mapper_load(NAME, type, GUEST / 512, "qed", text);
+}
+
+static bool construct(void)
+{
+	return parameters(DM_DEVICE_RELOAD);
+}
+
+/* Device mapper's own part: a device whose first load has failed may be dead. */
+static bool create(void)
+{
+	static bool again;
+
+	if (again)
+		mapper_simple(DM_DEVICE_REMOVE, NAME);
+	again = !mapper_simple(DM_DEVICE_CREATE, NAME) || !construct();
+	return !again;
+}
+
+static bool resume(void)
+{
+	return mapper_simple(DM_DEVICE_RESUME, NAME);
+}
+
+static bool open_guest(void)
+{
+	/* libdevmapper does not tell when it could not make the node */
+	if (guest < 0 && access(PATH, F_OK))
+		mapper_simple(DM_DEVICE_MKNODES, NAME);
+	if (guest < 0)
+		guest = open(PATH, O_RDWR | O_DIRECT);
+	return guest >= 0;
+}
+
+static bool write_at(off_t offset, size_t length, unsigned char byte, int flags)
+{
+	struct iovec vec = { buffer, length };
+
+	memset(buffer, byte, length);
+	return pwritev2(guest, &vec, 1, offset, flags) == (ssize_t)length;
+}
+
+static bool read_at(off_t offset, size_t length, unsigned char byte)
+{
+	size_t i;
+
+	memset(buffer, ~byte, length);
+	if (pread(guest, buffer, length, offset) != (ssize_t)length)
+		return false;
+	for (i = 0; i < length; i++) {
+		if (buffer[i] != byte) {
+			printf("#   byte %zu reads as %u, not %u\n",
+			       offset + i, buffer[i], byte);
+			defects++;
+			break;
+		}
+	}
+	return true;
+}
+
+static bool write_new(void)
+{
+	return write_at(0, 3 * CLUSTER, 1, 0);
+}
+
+static bool write_part(void)
+{
+	return write_at((4 << 20) + 512, 1024, 2, 0);
+}
+
+static bool write_again(void)
+{
+	return write_at(CLUSTER, CLUSTER, 3, 0);
+}
+
+static bool write_sync(void)
+{
+	return write_at(8 << 20, 512, 4, RWF_DSYNC);
+}
+
+static bool read_all(void)
+{
+	return read_at(0, CLUSTER, 1) && read_at(CLUSTER, CLUSTER, 3) &&
+	       read_at(2 * CLUSTER, CLUSTER, 1) &&
+	       read_at(4 << 20, 512, 0) && read_at((4 << 20) + 512, 1024, 2) &&
+	       read_at((4 << 20) + 1536, 512, 0) && read_at(8 << 20, 512, 4) &&
+	       read_at((8 << 20) + 512, CLUSTER - 512, 0) &&
+	       read_at(16 << 20, 65536, 0);
+}
+
+static bool flush(void)
+{
+	return !fsync(guest);
+}
+
+static bool commit(void)
+{
+	return mapper_message(NAME, "commit");
+}
+
+static bool status(void)
+{
+	char *text = mapper_status(NAME);
+	bool ok = text && strstr(text, " rw ");
+
+	free(text);
+	return ok;
+}
+
+static bool suspend(void)
+{
+	return mapper_simple(DM_DEVICE_SUSPEND, NAME);
+}
+
+static bool close_guest(void)
+{
+	if (guest >= 0)
+		close(guest);
+	guest = -1;
+	return true;
+}
+
+static bool remove_device(void)
+{
+	return mapper_simple(DM_DEVICE_REMOVE, NAME);
+}
+
+static const struct step {
+	const char *name;
+	bool (*run)(void);
+} steps[] = {
+	{ "construct", create },
+	{ "activate", resume },
+	{ "open", open_guest },
+	{ "write to new clusters, with a new table", write_new },
+	{ "write to a part of a new cluster", write_part },
+	{ "write in place", write_again },
+	{ "write and sync", write_sync },
+	{ "read", read_all },
+	{ "flush", flush },
+	{ "read again", read_all },
+	{ "message", commit },
+	{ "status", status },
+	{ "suspend", suspend },
+	{ "resume", resume },
+	{ "read after that", read_all },
+	{ "construct another one", construct },
+	{ "replace", resume },
+	{ "read through it", read_all },
+	{ "close", close_guest },
+	{ "remove", remove_device },
+};
+
+#define ARRAY_SIZE(a)	(sizeof(a) / sizeof((a)[0]))
+
+static void put64(unsigned char *p, uint64_t value)
+{
+	unsigned int i;
+
+	for (i = 0; i < 8; i++)
+		p[i] = value >> (8 * i);
+}
+
+/* Free space is not zero, so that new clusters have to be filled. */
+static void make_garbage(void)
+{
+	off_t at;
+
+	memset(buffer, 0xa5, CLUSTER);
+	for (at = 2 * CLUSTER; at < LOWER; at += CLUSTER)
+		if (pwrite(lower_fd, buffer, CLUSTER, at) != CLUSTER)
+			die(lower);
+}
+
+static void make_image(void)
+{
+	memset(page, 0, CLUSTER);
+	if (pwrite(lower_fd, page, CLUSTER, CLUSTER) != CLUSTER)
+		die(lower);
+	memcpy(page, "QED", 3);
+	put64(page + 4, CLUSTER | 1ULL << 32);
+	put64(page + 12, 1);
+	put64(page + 40, CLUSTER);
+	put64(page + 48, GUEST);
+	if (pwrite(lower_fd, page, CLUSTER, 0) != CLUSTER)
+		die(lower);
+}
+
+static void wrong(const char *step, unsigned int nth, const char *what)
+{
+	defects++;
+	printf("#   %s, allocation %u: %s: %m\n", step, nth, what);
+}
+
+/* A life, with a fault in one step. Returns whether it has come. */
+static bool live(unsigned int faulty, unsigned int nth, unsigned int *failed)
+{
+	bool came = false;
+	unsigned int i;
+
+	make_image();
+	for (i = 0; i < ARRAY_SIZE(steps); i++) {
+		bool ok;
+
+		if (i == faulty)
+			fail_nth(nth);
+		ok = steps[i].run();
+		if (i == faulty) {
+			came = nth && !is_pending();
+			fail_nth(0);
+		}
+		if (ok)
+			continue;
+		if (i == faulty && came)
+			++*failed;
+		else
+			wrong(steps[i].name, nth, "failed without a reason");
+		if (!steps[i].run())
+			wrong(steps[i].name, nth, "failed again");
+		/* a thousand times, nearly; that it can be used is soon seen */
+		if (i == 0 && faulty == 0 && nth % 8)
+			return remove_device();
+	}
+	if (pread(lower_fd, page, CLUSTER, 0) != CLUSTER)
+		die(lower);
+	if (page[16])
+		wrong(steps[faulty].name, nth, "the image is not clean");
+	return came;
+}
+
+int main(int argc, char **argv)
+{
+	unsigned int i, nr = 0, before;
+
+	if (argc != 2 && argc != 4) {
+		fprintf(stderr, "usage: memory DEVICE [STEP N]\n");
+		return 2;
+	}
+	lower = argv[1];
+	mapper_init();
+	lower_fd = open(lower, O_RDWR | O_DIRECT);
+	if (lower_fd < 0 || posix_memalign((void **)&page, 4096, CLUSTER) ||
+	    posix_memalign((void **)&buffer, 4096, 65536))
+		die(lower);
+	nth_fd = open("/proc/thread-self/fail-nth", O_RDWR);
+	if (nth_fd < 0)
+		die("/proc/thread-self/fail-nth");
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	make_garbage();
+	/* without any fault, and all of this program's pages are there */
+	live(0, 0, &before);
+	if (argc == 4) {
+		live(atoi(argv[2]), atoi(argv[3]), &before);
+		return !!defects;
+	}
+	for (i = 0; i < ARRAY_SIZE(steps); i++) {
+		unsigned int nth = 0, failed = 0;
+
+		if (steps[i].run == construct)
+			continue;	/* was the first step */
+		before = defects;
+		while (live(i, ++nth, &failed))
+			if (nth == MAX_NTH)
+				wrong(steps[i].name, nth, "no end"), exit(1);
+		printf("%sok %u %s: %u allocations, %u let it fail\n",
+		       defects > before ? "not " : "", ++nr, steps[i].name,
+		       nth - 1, failed);
+	}
+	printf("1..%u\n", nr);
+	return !!defects;
+}

@@ -1,0 +1,786 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * sweep - fail each lower I/O of a workload, one run at a time
+ *
+ * Usage: sweep [-q] DEVICE
+ *
+ *   -q		not all combinations of how it fails, but each I/O
+ *
+ * DEVICE is overwritten. Needs the targets qed and fault, as root. In each run an
+ * image is activated, used in the same way, and closed, while the n-th read,
+ * write or flush of the image's device fails: with EIO or ENOSPC, once or from
+ * then on, and with the device having done it nevertheless or not. Then
+ *
+ *  - nothing may have failed before the fault, nor, after it was over, as long as
+ *    the mode is rw; in mode ro all writes and flushes have to fail
+ *  - the mode has to be ro if it was the header, the L1 table, or a commit, and
+ *    rw if it was data
+ *  - all of the disk can be read as it was written
+ *  - the image that is left, also if the device is dead from the end of the
+ *    workload on, is in order, and has all that was flushed; see ../crash/judge.h
+ *  - it can be activated again, and reads as what was found in it
+ *
+ * Prints TAP. Exit status: 0 all good, 1 not, 2 trouble.
+ */
+
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <stdnoreturn.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "../crash/judge.h"
+#include "../crash/stamp.h"
+#include "mapper.h"
+
+#define ARRAY_SIZE(a)	(sizeof(a) / sizeof((a)[0]))
+
+#define CLUSTER		8			/* sectors; 4 KiB */
+#define SPAN		(512 * CLUSTER)		/* that an L2 table maps */
+#define TABLES		24
+#define GUEST		((uint64_t)TABLES * SPAN)
+#define LOWER		8192			/* sectors of the device */
+#define AREA		64			/* in use, at the begin of each span */
+#define ZEROED_FROM	256			/* clusters, when it is known */
+
+/* The workload: what is done to which sectors of which span */
+enum what {
+	WRITE,
+	FUA,
+	READ,
+	FLUSH,
+	SUSPEND,	/* and resume */
+	COMMIT,		/* by message */
+	RELOAD,
+};
+
+static const struct step {
+	enum what what;
+	unsigned int span, offset, nr;
+} steps[] = {
+	{ READ, 0, 0, 16 },
+	{ WRITE, 0, 2, 3 },		/* in place */
+	{ WRITE, 1, 21, 3 },		/* a part of a new cluster */
+	{ .what = FLUSH },
+	{ .what = FLUSH },			/* with nothing to do */
+	{ WRITE, 2, 11, 37 },		/* several new ones, and parts */
+	{ WRITE, 18, 0, 8 },		/* a new table */
+	{ WRITE, 19, 5, 30 },
+	{ READ, 19, 0, 64 },
+	{ .what = FLUSH },
+	{ FUA, 19, 6, 2 },		/* in place, durable */
+	{ WRITE, 3, 8, 8 },
+	{ FUA, 3, 9, 1 },		/* in place, not durable */
+	{ FUA, 4, 32, 9 },		/* new */
+	{ FUA, 20, 0, 1 },		/* new, with a new table */
+	{ READ, 5, 0, 8 },
+	{ READ, 6, 0, 64 },
+	{ READ, 7, 8, 56 },
+	{ WRITE, 8, 16, 16 },
+	{ WRITE, 9, 20, 1 },
+	{ WRITE, 10, 24, 8 },
+	{ WRITE, 11, 28, 12 },
+	{ READ, 12, 0, 8 },
+	{ READ, 13, 0, 8 },
+	{ .what = SUSPEND },
+	{ WRITE, 14, 40, 8 },
+	{ WRITE, 14, 44, 8 },
+	{ .what = COMMIT },
+	{ WRITE, 15, 8, 1 },
+	{ WRITE, 15, 0, 4 },
+	{ .what = RELOAD },
+	{ READ, 15, 0, 16 },
+	{ WRITE, 16, 8, 9 },
+	{ WRITE, 21, 0, 64 },
+	{ .what = FLUSH },
+	{ WRITE, 0, 0, 1 },
+	{ .what = FLUSH },
+	{ WRITE, 17, 30, 20 },
+	{ WRITE, 22, 1, 2 },
+};
+
+#define NR_STEPS	ARRAY_SIZE(steps)
+#define PREPARED	18	/* spans that have a table at first */
+
+/* How an I/O fails */
+static const char * const classes[] = { "read", "write", "flush" };
+static const char * const errors[] = { "eio", "enospc" };
+static const char * const times[] = { "once", "on" };
+static const char * const fates[] = { "lost", "done" };
+
+enum { READS, WRITES, FLUSHES };
+
+struct plan {
+	unsigned int class, nth, error, time, fate;
+	bool zeroed;		/* commits without order */
+	bool dies;		/* at the end of the workload */
+};
+
+static struct run {
+	struct plan plan;
+	struct contents contents;
+	struct disk guest;
+	struct judge judge;
+	uint32_t image[LOWER];
+	uint64_t *now;		/* by sector: steps + 1 whose content it may have */
+	uint64_t pos;		/* of the last event */
+	uint32_t id;		/* of the last write or flush */
+	bool active;
+	bool over;		/* the fault has happened, and does not go on */
+	int at;			/* the step it happened in; -1: activation */
+	bool hit;
+	uint64_t sector;
+	uint32_t lost;		/* writes up to this one may be, if a flush says so */
+	bool told;		/* a flush did, before the table was replaced */
+} run;
+
+static const char *lower;	/* the device */
+static int lower_fd = -1, guest_fd = -1;
+static unsigned char *template, *buffer;
+static unsigned int runs, runs_ro, runs_inactive, failures;
+static FILE *found;	/* what is wrong, since the last verdict */
+static bool tables_map[LOWER / CLUSTER];	/* L2 tables, by cluster */
+
+static noreturn void die(const char *what)
+{
+	fprintf(stderr, "sweep: %s: %s\n", what, strerror(errno));
+	exit(2);
+}
+
+/* What is wrong with this run */
+static void wrong(const char *format, ...)
+{
+	const struct plan *plan = &run.plan;
+	va_list args;
+
+	failures++;
+	fprintf(found, "#   %s: %s %u %s %s %s, %s: ",
+		plan->zeroed ? "zeroed" : "ordered", classes[plan->class],
+		plan->nth, errors[plan->error], times[plan->time],
+		fates[plan->fate], plan->dies ? "then dead" : "then closed");
+	fprintf(found, "sector %ju, in step %d: ", run.sector, run.at);
+	va_start(args, format);
+	vfprintf(found, format, args);
+	va_end(args);
+	fputc('\n', found);
+}
+
+/* A verdict on what was done since the last one, as TAP */
+static void verdict(const char *name, unsigned int ios)
+{
+	static unsigned int nr, runs_before, failures_before;
+	char line[256];
+
+	printf("%sok %u %s: %u I/Os fail, %u runs\n",
+	       failures > failures_before ? "not " : "", ++nr, name, ios,
+	       runs - runs_before);
+	rewind(found);
+	while (fgets(line, sizeof(line), found))
+		fputs(line, stdout);
+	fflush(stdout);
+	found = freopen(NULL, "w+", found);
+	if (!found)
+		die("tmpfile");
+	failures_before = failures;
+	runs_before = runs;
+}
+
+static void arm(const char *class, unsigned int nth, const char *error,
+		const char *time, const char *fate)
+{
+	char text[64];
+
+	snprintf(text, sizeof(text), "%s %s %u %s %s %s", "arm", class, nth,
+		 error, time, fate);
+	if (!mapper_message("sweep-lower", text))
+		die("arm");
+}
+
+/* Has a fault happened by now? Sets where. */
+static unsigned int hits(unsigned int count[3])
+{
+	char *text = mapper_status("sweep-lower");
+	unsigned int nr;
+
+	if (sscanf(text, "%u %u %u %u %ju", &count[0], &count[1], &count[2],
+		   &nr, &run.sector) != 5)
+		die("status of the faults");
+	free(text);
+	return nr;
+}
+
+static bool mode_is(const char *mode)
+{
+	char *text = mapper_status("sweep-qed"), pattern[16];
+	bool found;
+
+	snprintf(pattern, sizeof(pattern), " %s ", mode);
+	found = strstr(text, pattern);
+	free(text);
+	return found;
+}
+
+static bool activate(void)
+{
+	char parameters[128], zeroed[32] = "";
+
+	/* what is written only when it is asked for */
+	if (run.plan.zeroed)
+		snprintf(zeroed, sizeof(zeroed), " zeroed_from %d", ZEROED_FROM);
+	snprintf(parameters, sizeof(parameters),
+		 "/dev/mapper/sweep-lower %d commit_interval 3600000 cache_kib 64 error_if_no_space%s",
+		 run.plan.zeroed ? 7 : 5, zeroed);
+	if (!mapper_load("sweep-qed", DM_DEVICE_CREATE, GUEST, "qed", parameters))
+		return false;
+	guest_fd = open("/dev/mapper/sweep-qed", O_RDWR | O_DIRECT);
+	if (guest_fd < 0)
+		die("/dev/mapper/sweep-qed");
+	return true;
+}
+
+static void deactivate(void)
+{
+	close(guest_fd);
+	guest_fd = -1;
+	if (!mapper_simple(DM_DEVICE_REMOVE, "sweep-qed"))
+		die("remove");
+}
+
+static bool reload(void)
+{
+	return mapper_load("sweep-qed", DM_DEVICE_RELOAD, GUEST, "qed",
+		    "/dev/mapper/sweep-lower 3 commit_interval 3600000 error_if_no_space") &&
+	       mapper_simple(DM_DEVICE_RESUME, "sweep-qed");
+}
+
+/*
+ * What is expected
+ */
+
+static uint64_t sector_of(const struct step *step)
+{
+	return (uint64_t)step->span * SPAN + step->offset;
+}
+
+static void guest_write(const struct step *step, unsigned int version, bool ok,
+			int fd)
+{
+	uint64_t first = sector_of(step);
+	bool fua = step->what == FUA;
+	uint32_t *numbers = calloc(step->nr, sizeof(*numbers)), i;
+	struct iovec vec = { buffer, step->nr * SECTOR_SIZE };
+	ssize_t r;
+
+	for (i = 0; i < step->nr; i++) {
+		stamp_fill(buffer + i * SECTOR_SIZE, first + i, version);
+		numbers[i] = contents_number(&run.contents,
+					     buffer + i * SECTOR_SIZE);
+	}
+	disk_write(&run.guest, ++run.id, ++run.pos, first, step->nr, numbers,
+		   fua);
+	if (fd >= 0) {
+		r = pwritev2(fd, &vec, 1, first * SECTOR_SIZE,
+			     fua ? RWF_DSYNC : 0);
+		ok = r == (ssize_t)vec.iov_len;
+	}
+	disk_write_done(&run.guest, run.id, ++run.pos, ok);
+	for (i = 0; i < step->nr; i++) {
+		if (ok)
+			run.now[first + i] = 0;
+		run.now[first + i] |= 1ULL << version;
+	}
+	errno = ok ? 0 : EIO;
+}
+
+static bool do_write(const struct step *step, unsigned int version)
+{
+	guest_write(step, version, false, guest_fd);
+	return !errno;
+}
+
+static bool do_flush(void)
+{
+	bool ok;
+
+	disk_flush(&run.guest, ++run.id, ++run.pos);
+	ok = !fsync(guest_fd);
+	disk_flush_done(&run.guest, run.id, ++run.pos, ok);
+	return ok;
+}
+
+/* May the sector read like this now? */
+static bool as_written(uint64_t sector, const unsigned char *data)
+{
+	static const unsigned char zeroes[SECTOR_SIZE];
+	struct stamp stamp;
+
+	if (!memcmp(data, zeroes, SECTOR_SIZE))
+		return run.now[sector] & 1;
+	memcpy(&stamp, data, sizeof(stamp));
+	return stamp_valid(data) && stamp.sector == sector &&
+	       run.now[sector] & 1ULL << stamp.version;
+}
+
+static bool do_read(const struct step *step)
+{
+	uint64_t first = sector_of(step);
+	uint32_t i;
+
+	if (pread(guest_fd, buffer, step->nr * SECTOR_SIZE,
+		  first * SECTOR_SIZE) != (ssize_t)step->nr * SECTOR_SIZE)
+		return false;
+	for (i = 0; i < step->nr; i++)
+		if (!as_written(first + i, buffer + i * SECTOR_SIZE))
+			wrong("sector %ju reads as something else", first + i);
+	return true;
+}
+
+/*
+ * Runs
+ */
+
+static bool do_step(unsigned int nr)
+{
+	const struct step *step = &steps[nr];
+
+	switch (step->what) {
+	case WRITE:
+	case FUA:
+		/* 0 is zeroes, 1 what was there before */
+		return do_write(step, nr + 2);
+	case READ:
+		return do_read(step);
+	case FLUSH:
+		return do_flush();
+	case SUSPEND:
+		return mapper_simple(DM_DEVICE_SUSPEND, "sweep-qed") &&
+		       mapper_simple(DM_DEVICE_RESUME, "sweep-qed");
+	case COMMIT:
+		return mapper_message("sweep-qed", "commit");
+	case RELOAD:
+		return reload();
+	}
+	return false;
+}
+
+static unsigned int version_of(uint32_t content)
+{
+	struct stamp stamp;
+
+	memcpy(&stamp, run.contents.data[content], sizeof(stamp));
+	return content ? stamp.version : 0;
+}
+
+/* A flush has failed: what was not flushed up to this write may be lost. */
+static void forgive(uint32_t last)
+{
+	uint32_t id;
+
+	for (id = 1; id <= last; id++)
+		run.guest.writes[id].failed = true;
+}
+
+/*
+ * The table has been replaced after a failure. The new one has only what is on
+ * the device, which may be older; and if no flush has failed, the next one has to.
+ */
+static void may_be_older(void)
+{
+	const struct disk *guest = &run.guest;
+	uint64_t sector;
+	uint32_t node;
+
+	run.judge.recovered = true;
+	if (run.told)
+		forgive(run.id);
+	else
+		run.lost = run.id;
+	for (sector = 0; sector < GUEST; sector++) {
+		if (guest->base[sector] != NO_CONTENT)
+			run.now[sector] |= 1ULL << version_of(guest->base[sector]);
+		for (node = guest->head[sector]; node;
+		     node = guest->nodes[node].next)
+			run.now[sector] |=
+				1ULL << version_of(disk_node_content(guest, node, sector));
+	}
+}
+
+static void disarm(void)
+{
+	if (!mapper_message("sweep-lower", "disarm"))
+		die("disarm");
+}
+
+static bool writes(const struct step *step)
+{
+	return step->what != READ && step->what != SUSPEND &&
+	       step->what != RELOAD;
+}
+
+/* A step has ended well, or not: is that right? */
+static void judge_step(int nr, bool ok, bool was_hit, bool was_ro)
+{
+	const struct step *step = &steps[nr];
+	bool flush = step->what == FLUSH || step->what == COMMIT;
+
+	if (was_ro && step->what != RELOAD && ok == writes(step))
+		wrong("step %d has %s in mode ro", nr, ok ? "worked" : "failed");
+	else if (flush && !ok && run.lost)
+		forgive(run.lost);
+	else if (!was_ro && !ok && (!run.hit || (was_hit && run.over)))
+		wrong("step %d has failed without a reason", nr);
+	if (flush) {
+		run.told |= run.hit && !ok;
+		run.lost = 0;
+	}
+}
+
+/*
+ * The mode that has to follow from where the fault was. @ok: of the step; a mapping
+ * that was not activated has mode fail until it is.
+ */
+static void judge_mode(int nr, bool ok)
+{
+	const struct plan *plan = &run.plan;
+	uint64_t cluster = run.sector / CLUSTER;
+	enum what what = nr < 0 ? SUSPEND : steps[nr].what;
+	bool ro = mode_is("ro"), full = mode_is("out_of_space");
+
+	if (mode_is("fail")) {
+		if (ok || (what != SUSPEND && what != RELOAD))
+			wrong("the mode is fail");
+		return;
+	}
+	if (full && (plan->class != WRITES || !plan->error || what == FLUSH))
+		wrong("the mode is out_of_space");
+	if (ro && plan->class == READS)
+		wrong("a failed read has made it read-only");
+	if (plan->class != WRITES || what == RELOAD)
+		return;
+
+	/* header and L1 table */
+	if (cluster < 2 && !ro)
+		wrong("metadata was not written, and it is not read-only");
+	/* new tables are zeroed in a write, the rest is for commits */
+	if (tables_map[cluster] && what != WRITE && what != FUA && !ro)
+		wrong("a table was not written, and it is not read-only");
+	if (!tables_map[cluster] && cluster >= 2 && ro && !plan->time)
+		wrong("data was not written, and it is read-only");
+}
+
+/* Look for the fault after a step. */
+static void look(int nr, bool ok)
+{
+	unsigned int count[3];
+
+	if (run.hit || !hits(count))
+		return;
+	run.hit = true;
+	run.at = nr;
+	run.over = run.plan.time == 0;
+	if (run.active)
+		judge_mode(nr, ok);
+}
+
+static void workload(void)
+{
+	unsigned int nr;
+
+	for (nr = 0; nr < NR_STEPS; nr++) {
+		bool was_hit = run.hit, was_ro = mode_is("ro"), ok;
+
+		ok = do_step(nr);
+		look(nr, ok);
+		judge_step(nr, ok, was_hit, was_ro);
+		if (steps[nr].what == RELOAD && run.hit)
+			may_be_older();
+		/* the device may have stayed suspended */
+		if (!ok && !writes(&steps[nr]) && steps[nr].what != READ) {
+			disarm();
+			run.over = true;
+			if (!mapper_simple(DM_DEVICE_RESUME, "sweep-qed"))
+				wrong("cannot be resumed after step %u", nr);
+		}
+	}
+}
+
+/* All that may be in use can be read, and is as it was written. */
+static void read_all(void)
+{
+	struct step step = { READ, 0, 0, AREA };
+
+	for (step.span = 0; step.span < TABLES; step.span++)
+		if (!do_read(&step))
+			wrong("span %u cannot be read", step.span);
+}
+
+static void read_lower(void)
+{
+	static unsigned char *data;
+	uint32_t i;
+
+	if (!data && posix_memalign((void **)&data, 4096, LOWER * SECTOR_SIZE))
+		die("memory");
+	if (pread(lower_fd, data, LOWER * SECTOR_SIZE, 0) !=
+	    LOWER * SECTOR_SIZE)
+		die(lower);
+	for (i = 0; i < LOWER; i++)
+		run.image[i] = contents_number(&run.contents,
+					       data + i * SECTOR_SIZE);
+}
+
+static void judge_lower(void)
+{
+	enum verdict v;
+
+	read_lower();
+	v = judge_image(&run.judge, run.image);
+	if (v)
+		wrong("%s: %s", verdict_names[v], run.judge.message);
+}
+
+/* Activate it again: it has to read as the judge has read it. */
+static void judge_again(void)
+{
+	uint64_t first;
+	uint32_t i, span;
+
+	if (!activate()) {
+		wrong("cannot be activated again");
+		return;
+	}
+	for (span = 0; span < TABLES; span++) {
+		first = (uint64_t)span * SPAN;
+		if (pread(guest_fd, buffer, AREA * SECTOR_SIZE,
+			  first * SECTOR_SIZE) != AREA * SECTOR_SIZE) {
+			wrong("span %u cannot be read again", span);
+			continue;
+		}
+		for (i = 0; i < AREA; i++)
+			if (contents_number(&run.contents,
+					    buffer + i * SECTOR_SIZE) !=
+			    judge_read(&run.judge, run.image, first + i))
+				wrong("sector %ju reads not as it is in the image",
+				      first + i);
+	}
+	deactivate();
+}
+
+/* Sectors that were written before the workload have version 1. */
+static void expect_template(void)
+{
+	uint64_t sector;
+
+	memset(run.now, 0, GUEST * sizeof(*run.now));
+	for (sector = 0; sector < GUEST; sector++)
+		run.now[sector] = run.guest.base[sector] ? 2 : 1;
+}
+
+static void begin(const struct plan *plan)
+{
+	uint64_t *now = run.now;
+	uint32_t i, *initial = calloc(LOWER, sizeof(*initial));
+
+	memset(&run, 0, sizeof(run));
+	run.plan = *plan;
+	run.now = now;
+	run.at = -1;
+	contents_init(&run.contents);
+	for (i = 0; i < LOWER; i++)
+		initial[i] = contents_number(&run.contents,
+					     template + i * SECTOR_SIZE);
+	if (!judge_init(&run.judge, &run.contents, initial, LOWER, &run.guest))
+		die("template");
+	expect_template();
+	if (pwrite(lower_fd, template, LOWER * SECTOR_SIZE, 0) !=
+	    LOWER * SECTOR_SIZE)
+		die(lower);
+}
+
+static void end(void)
+{
+	uint32_t id;
+
+	for (id = 1; id <= run.id; id++)
+		free(run.guest.writes[id].contents);
+	free((void *)run.judge.initial);
+	judge_free(&run.judge);
+	contents_free(&run.contents);
+}
+
+/* Returns whether there was such an I/O. */
+static bool try_plan(const struct plan *plan)
+{
+	bool hit;
+
+	begin(plan);
+	arm(classes[plan->class], plan->nth, errors[plan->error],
+	    times[plan->time], fates[plan->fate]);
+	run.active = activate();
+	look(-1, run.active);
+	if (run.active)
+		workload();
+	else if (!run.hit)
+		wrong("cannot be activated");
+	runs_inactive += !run.active;
+
+	if (run.active) {
+		runs_ro += mode_is("ro");
+		disarm();
+		read_all();
+		if (plan->dies)
+			arm("all", 1, "eio", "on", "lost");
+		deactivate();
+	}
+	hit = run.hit;
+	disarm();
+	judge_lower();
+	run.plan.zeroed = false;	/* no more */
+	judge_again();
+	end();
+	runs++;
+	return hit;
+}
+
+/* Each I/O of a class, in one of the ways or in all of them */
+static void sweep(unsigned int class, bool zeroed, bool quick)
+{
+	unsigned int way, hit, nth = 0;
+	char name[64];
+
+	do {
+		struct plan plan = {
+			.class = class, .nth = ++nth, .zeroed = zeroed,
+		};
+
+		hit = 0;
+		for (way = 0; way < 16; way++) {
+			if (quick && way != nth * 5 % 16 && way != nth * 11 % 16)
+				continue;
+			plan.error = way & 1;
+			plan.time = way >> 1 & 1;
+			plan.fate = way >> 2 & 1;
+			plan.dies = way >> 3 & 1;
+			hit |= try_plan(&plan);
+		}
+	} while (hit);
+	snprintf(name, sizeof(name), "%s commits, each %s",
+		 zeroed ? "unordered" : "ordered", classes[class]);
+	verdict(name, nth - 1);
+}
+
+/*
+ * The image at first: some tables, a piece of data in each, garbage in free space
+ */
+
+static void put64(unsigned char *p, uint64_t value)
+{
+	unsigned int i;
+
+	for (i = 0; i < 8; i++)
+		p[i] = value >> (8 * i);
+}
+
+static void make_template(void)
+{
+	uint64_t size = CLUSTER * SECTOR_SIZE, next = 2, rng = 1, i;
+	unsigned char *header = template;
+	unsigned int span;
+
+	for (i = 0; i < LOWER * SECTOR_SIZE / 8; i++)
+		put64(template + 8 * i, stamp_random(&rng));
+	memset(template + ZEROED_FROM * size, 0,
+	       LOWER * SECTOR_SIZE - ZEROED_FROM * size);
+	memset(template, 0, 2 * size);
+	memcpy(header, "QED", 3);
+	put64(header + 4, size | 1ULL << 32);
+	put64(header + 12, 1);
+	put64(header + 40, size);
+	put64(header + 48, GUEST * SECTOR_SIZE);
+	for (span = 0; span < PREPARED; span++) {
+		unsigned char *table = template + next * size;
+
+		put64(template + size + 8 * span, next++ * size);
+		memset(table, 0, size);
+		put64(table, next * size);
+		for (i = 0; i < CLUSTER; i++)
+			stamp_fill(template + next * size + i * SECTOR_SIZE,
+				   (uint64_t)span * SPAN + i, 1);
+		next++;
+	}
+}
+
+/* Without any fault: where the tables are; nothing may be wrong. */
+static void rehearse(bool zeroed)
+{
+	struct plan plan = { .class = WRITES, .zeroed = zeroed };
+	unsigned int span;
+
+	begin(&plan);
+	if (!activate())
+		die("activate");
+	arm("all", 0, "eio", "once", "lost");
+	workload();
+	read_all();
+	deactivate();
+	judge_lower();
+	memset(tables_map, 0, sizeof(tables_map));
+	for (span = 0; span < TABLES; span++) {
+		uint32_t content = run.image[CLUSTER + span / 64];
+		uint64_t entry;
+
+		memcpy(&entry, run.contents.data[content] + span % 64 * 8, 8);
+		if (entry)
+			tables_map[entry / SECTOR_SIZE / CLUSTER] = true;
+	}
+	end();
+}
+
+static void setup(void)
+{
+	found = tmpfile();
+	if (!found)
+		die("tmpfile");
+	mapper_init();
+	lower_fd = open(lower, O_RDWR | O_DIRECT);
+	run.now = calloc(GUEST, sizeof(*run.now));
+	if (lower_fd < 0 || !run.now ||
+	    posix_memalign((void **)&template, 4096, LOWER * SECTOR_SIZE) ||
+	    posix_memalign((void **)&buffer, 4096, AREA * SECTOR_SIZE))
+		die(lower);
+	make_template();
+	if (!mapper_load("sweep-lower", DM_DEVICE_CREATE, LOWER, "fault", lower))
+		die("the target fault");
+}
+
+int main(int argc, char **argv)
+{
+	bool quick = argc == 3 && !strcmp(argv[1], "-q");
+	unsigned int class, zeroed;
+
+	if (argc != 2 + quick) {
+		fprintf(stderr, "usage: sweep [-q] DEVICE\n");
+		return 2;
+	}
+	lower = argv[argc - 1];
+	setup();
+	for (zeroed = 0; zeroed < 2; zeroed++) {
+		rehearse(zeroed);
+		for (class = READS; class <= FLUSHES; class++)
+			sweep(class, zeroed, quick);
+	}
+	mapper_simple(DM_DEVICE_REMOVE, "sweep-lower");
+	printf("# %u runs: %u ended read-only, %u were not activated, %u defects\n",
+	       runs, runs_ro, runs_inactive, failures);
+	puts("1..6");
+	return !!failures;
+}
