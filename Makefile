@@ -41,8 +41,26 @@ check-crash: setup
 	@$(foreach kernel,$(KERNELS),$(testing)/crash/check -k $(kernel) \
 		-n 400000 -s 3 &&) true
 
+check-faults: setup
+	@$(foreach kernel,$(KERNELS),$(testing)/faults/check -k $(kernel) &&) true
+
 check-power: setup
-	@$(foreach kernel,$(KERNELS),$(testing)/power.sh $(kernel) &&) true
+	@$(foreach kernel,$(KERNELS),$(testing)/long.sh $(kernel) power_cuts \
+		ROUNDS=500 &&) true
+
+check-swap: setup
+	@$(foreach kernel,$(KERNELS),$(testing)/long.sh $(kernel) swap \
+		SWAP_SECONDS=300 &&) true
+
+check-debug: setup
+	@$(testing)/debug/check uml && $(testing)/debug/check kcsan
+
+coverage: setup
+	@$(testing)/debug/coverage
+
+debug-kernel: setup
+	@$(testing)/vm/build-kernel uml
+	@$(testing)/vm/build-kernel kcsan
 
 lint: setup
 	@$(testing)/lint.sh
@@ -67,9 +85,14 @@ help:
 	@echo '                        KERNELS="6.1": only on these'
 	@echo '                        TESTS="NAME...": only these selftests'
 	@echo '  make check-crash      power cuts, more of them than in make check'
+	@echo '  make check-faults     fail each I/O of the image, in all ways'
 	@echo '  make check-power      1,000 cuts of the power of a disk with a cache'
+	@echo '  make check-swap       swap on an image, for ten minutes'
+	@echo '  make debug-kernel     build kernels that look for bugs'
+	@echo '  make check-debug      the tests on these'
+	@echo '  make coverage         which lines make check-debug has executed'
 	@echo '  make lint             only the static checks'
 	@echo '  make bench            measure, beside other targets and QEMU'
 	@echo '  make vm               a shell in a virtual machine with the module'
 
-.PHONY: all modules modules_install clean setup demo check check-crash check-power lint bench vm help
+.PHONY: all modules modules_install clean setup demo check check-crash check-faults check-power check-swap check-debug coverage debug-kernel lint bench vm help

@@ -9,8 +9,8 @@
 #   $TESTS	the selftests to run, default all; with it, only they are run
 #
 # Builds the module, checks the source, tests the test bed, runs the selftests in
-# a virtual machine for each kernel, and on the first one looks for power cuts
-# that cost data. The last line is "N passed, N failed, N skipped". A test that
+# a virtual machine for each kernel, and on the first one looks for power cuts and
+# failing I/O that cost data. The last line is "N passed, N failed, N skipped". A test that
 # could not be run has failed, and a test that was skipped makes the exit status
 # that of a failure. Everything printed on the way is in build/check.
 
@@ -212,6 +212,7 @@ if [ -z "$tests" ]; then
 	start lint $here/lint.sh
 	start gate $here/bench/gate 6.1
 	start crash $here/crash/check -k "${kernels[0]}"
+	start faults $here/faults/check -q -k "${kernels[0]}"
 fi
 for kernel in "${kernels[@]}"; do
 	start "selftests-$kernel" selftest "$kernel"

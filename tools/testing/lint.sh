@@ -94,6 +94,19 @@ whitespace()
 		xargs grep -nIE '[[:space:]]+$| +	' || return 1
 }
 
+# They change with the source that they break
+breaks()
+{
+	local patch
+
+	for patch in $here/crash/breaks/*.patch; do
+		patch -p1 --fuzz=0 -f -s --dry-run <"$patch" || {
+			echo "$patch does not apply"
+			return 1
+		}
+	done
+}
+
 for kernel in ${KERNELS:-6.1 6.12}; do
 	check "gcc W=1, $kernel" $here/build.sh "$kernel"
 	check "sparse, $kernel" $here/build.sh --sparse "$kernel"
@@ -105,4 +118,5 @@ check "pyflakes" python_scripts
 check "codespell" spelling
 check "license identifiers" licenses
 check "white space" whitespace
+check "patches of the crash tests" breaks
 tap_end
