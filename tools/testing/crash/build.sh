@@ -47,11 +47,10 @@ done
 cp -u "$here/recorder/Kbuild" "$here"/recorder/*.c "$here/trace.h" "$out/recorder/"
 module "$out/recorder"
 cp "$out/recorder/dm-crash-record.ko" "$out/modules/"
-"$here/../build.sh" "$kernel" >"$out/build.log" 2>&1 || {
+"$here/../build.sh" "$kernel" "$out/modules/clean.ko" >"$out/build.log" 2>&1 || {
 	cat "$out/build.log"
 	exit 1
 }
-cp "$tree/build/$kernel/dm-qed-mod.ko" "$out/modules/clean.ko"
 
 [ $# -gt 0 ] || exit 0
 # by content, or objects of a break could pass for those of the source
