@@ -75,7 +75,7 @@ t_fio() {
 	run_fio --name=verify --filename="$dev" --rw=randwrite --bsrange=512-96k --size=3m \
 		--iodepth=16 --verify=crc32c --verify_fatal=1 &
 	pid=$!
-	echo "$pid" >>"$tmp/pids"
+	echo "$pid" >>"$tmp/lib/pids"
 	while kill -0 "$pid" 2>/dev/null; do
 		dm_suspend q noflush
 		dm_resume q

@@ -95,7 +95,7 @@ t_fio() {
 	(run_fio --name=verify --filename="$dev" --rw=randwrite --bs=4k --size="$size" \
 		--io_size=2m --iodepth=32 --rate_iops=100 --verify=crc32c --verify_fatal=1) &
 	pid=$!
-	echo "$pid" >>"$tmp/pids"
+	echo "$pid" >>"$tmp/lib/pids"
 	pressure "$pid"
 	wait "$pid"
 	dm_remove q
