@@ -671,6 +671,10 @@ def header_recipes():
     for name, value in (("zero", 0), ("qcow2", struct.unpack("<I", b"QFI\xfb")[0]),
                         ("last-byte", MAGIC | 0x01000000)):
         simple("magic-" + name, "magic", "magic 0x%08x .*not a QED image" % value, magic=value)
+    # as a device with smaller sectors than it claims might leave it
+    simple("torn-start", "magic", "magic 0x00000000 .*not a QED image",
+           **dict.fromkeys(FIELDS[:5], 0))
+    simple("torn-end", "l1-in-header", in_header, **dict.fromkeys(FIELDS[6:], 0))
     for bit in (3, 4, 31, 32, 63):
         simple("feature-bit-%d" % bit, "feature", "unknown .*features 0x%x$" % (1 << bit),
                features=1 << bit)
