@@ -84,6 +84,21 @@ results()
 	[ ! -e "$tree/lost" ] || { rm "$tree/lost"; return 1; }
 }
 
+# A checkout below /tmp: the machine has a /tmp of its own
+in_tmp()
+{
+	local copy
+
+	copy=$(mktemp -d /tmp/dm-qed.XXXXXX)
+	# shellcheck disable=SC2064	# now
+	trap "rm -rf '$copy'" EXIT
+	mkdir -p "$copy/tools/testing"
+	cp -r "$here" "$here/../apt.sh" "$copy/tools/testing/"
+	printf '#!/bin/sh\npwd\nexit 5\n' >"$copy/command"
+	chmod +x "$copy/command"
+	here=$copy/tools/testing/vm run tmp 5 "^$copy\$" -- "$copy/command"
+}
+
 splat()
 {
 	run splat 122 '^WARNING: .*splat_init' -- \
@@ -220,6 +235,7 @@ check "other messages are not" quiet_lines
 check "setup errors" setup_errors
 check "exit status, output and environment" exit_status
 check "disk, folder of results, processes left over" results
+check "a command below /tmp" in_tmp
 check "build of a module that warns" build_splat
 check "a warning of the kernel fails the run" splat
 check "unless it is expected" allowed_splat
