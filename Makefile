@@ -46,7 +46,7 @@ check-faults: setup
 
 check-power: setup
 	@$(foreach kernel,$(KERNELS),$(testing)/long.sh $(kernel) power_cuts \
-		ROUNDS=500 &&) true
+		CUTS=500 &&) true
 
 check-swap: setup
 	@$(foreach kernel,$(KERNELS),$(testing)/long.sh $(kernel) swap \
@@ -86,7 +86,7 @@ help:
 	@echo '                        TESTS="NAME...": only these selftests'
 	@echo '  make check-crash      power cuts, more of them than in make check'
 	@echo '  make check-faults     fail each I/O of the image, in all ways'
-	@echo '  make check-power      1,000 cuts of the power of a disk with a cache'
+	@echo '  make check-power      1,000 cuts of the power of disks with a cache, and more'
 	@echo '  make check-swap       swap on an image, for ten minutes'
 	@echo '  make debug-kernel     build kernels that look for bugs'
 	@echo '  make check-debug      the tests on these'

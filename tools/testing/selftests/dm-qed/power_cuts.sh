@@ -4,58 +4,71 @@
 # The power of an image device with a volatile cache is cut: what was flushed is
 # there when the image is activated again, which needs no check, and goes on.
 #
-# ROUNDS in the environment says how many cuts there are in all, 28 by default.
+# CUTS in the environment says how many cuts there are under fio, 28 by default; there
+# are a quarter as many under the hammer.
 
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
 
 c=65536					# a cluster
-size=$((64 * mb))			# of the guest's disk
+size=$((128 * mb))			# of a guest's disk
 disk=					# with the cache
 cuts=0
+devs=()					# by the number of the cut
 early=0					# cuts before every cluster was mapped
+at_once=4				# disks that one fio writes to
 
-# stack [OPTION]...: an image on a recycled disk, or on a zeroed one if that is what the options say
+# stack [OPTION]...: one more image, on a recycled disk, or on a zeroed one if that is what the
+# options say; sets dev
 stack() {
 	cuts=$((cuts + 1))
-	null "p$cuts" 96 cache_size=64
+	null "p$cuts" 192 cache_size=64
 	disk=$dev
 	[ $# != 0 ] || garbage "$disk" 24
 	image "$disk" "$size"
 	if [ $# = 0 ]; then
 		# the L1, too, was garbage
-		dd if=/dev/zero of="$disk" bs="$c" seek=1 count=4 oflag=direct status=none
+		io "$disk" "write:$c:$((4 * c)):0"
 	fi
 	io "$disk" flush
-	qed q "$disk" "$@" commit_interval $((RANDOM % 4 ? 30 : 3600000))
+	qed "q$cuts" "$disk" "$@" commit_interval $((RANDOM % 4 ? 30 : 3600000))
+	devs[cuts]=$dev
 }
 
-# Soon after the first commit
+# any_time NR...: soon after the first commits
 any_time() {
-	wait_for 20 not status_is q commits 0
+	local i
+
+	for i; do
+		wait_for 20 not status_is "q$i" commits 0
+	done
 	sleep "0.$((RANDOM % 5))$((RANDOM % 10))"
-	get q
-	note "$commits commits, $mapped of $virtual mapped, $dirty dirty blocks"
-	[ "$mapped" = "$virtual" ] || early=$((early + 1))
+	for i; do
+		get "q$i"
+		note "$commits commits, $mapped of $virtual mapped, $dirty dirty blocks"
+		[ "$mapped" = "$virtual" ] || early=$((early + 1))
+	done
 }
 
 ended() {
 	timeout 30 tail --pid="$1" -f /dev/null || fail "the load does not end"
 }
 
-# After the cut: the image is sound as it is, and can be used
+# power_on NR: after the cut the image is sound as it is, and can be used; sets dev
 power_on() {
-	blk dm wipe "$pre-q"
-	dm_remove q
-	null_on "p$cuts"
+	blk dm wipe "$pre-q$1"
+	dm_remove "q$1"
+	null_on "p$1"
 	sound "$dev"
-	qed q "$dev"
+	qed "q$1" "$dev"
+	devs[$1]=$dev
 }
 
+# goes_on NR
 goes_on() {
-	io "$dev" "write:0:$c:0x11" flush "read:0:$c:0x11"
-	dm_remove q
-	null_del "p$cuts"
+	io "${devs[$1]}" "write:0:$c:0x11" flush "read:0:$c:0x11"
+	dm_remove "q$1"
+	null_del "p$1"
 }
 
 # cut_hammer [OPTION]...: with writes of all kinds in flight, of which few are flushed
@@ -66,52 +79,64 @@ cut_hammer() {
 	bg nice -n 19 "$bin/hammer" -f "$tmp/versions" -t 4 -s 60 -E -F 10 -D 5 -r 10 -b 16384 \
 		-S "$cuts" "$dev" 2>"$tmp/hammer"
 	pid=$!
-	any_time
+	any_time "$cuts"
 	null_off "p$cuts"
 	kill -TERM "$pid"
 	ended "$pid"
-	power_on
+	power_on "$cuts"
 	hammer -v -c -f "$tmp/versions" -t 2 -S "$cuts" "$dev"
-	goes_on
+	goes_on "$cuts"
 	rm "$tmp/versions"
 }
 
-# fio_job [OPTION]...: every write is a synchronous one
-fio_job() {
-	(
-		cd "$tmp" || exit
-		fio --name=cut --filename="$dev" --direct=1 --sync=1 --ioengine=libaio --iodepth=16 \
-			--rw=randwrite --bsrange=512-16k --size="$size" --randseed="$cuts" --verify=crc32c \
-			--verify_fatal=1 "$@"
-	) >"$tmp/fio.log" 2>&1
+# jobs FIRST LAST [OPTION]...: sets fio to the command for a job on each of these disks; every
+# write is a synchronous one
+jobs() {
+	local i
+
+	fio=(fio --output="$tmp/fio.log" --aux-path="$tmp" --direct=1 --sync=1 --ioengine=libaio
+		--iodepth=16 --thread --rw=randwrite --bsrange=512-16k --size="$size"
+		--verify=crc32c --verify_fatal=1 "${@:3}")
+	for ((i = $1; i <= $2; i++)); do
+		fio+=(--name="cut$i" --filename="${devs[i]}" --randseed="$i")
+	done
 }
 
-# cut_fio [OPTION]...: fio keeps a record of what was complete, and then cuts the power
+# cut_fio [OPTION]...: several disks; fio keeps a record of what was complete, and then cuts the
+# power of each of them
 cut_fio() {
-	local pid
+	local first=$((cuts + 1)) i pid fio off="cd /sys/kernel/config/nullb" records
 
-	stack "$@"
-	fio_job --verify_state_save=1 --trigger-file="$tmp/trigger" --do_verify=0 \
-		--trigger="sh -c 'echo 0 >/sys/kernel/config/nullb/${pre}p$cuts/power'" &
+	for ((i = 0; i < at_once; i++)); do
+		stack "$@"
+		off+="; echo 0 >${pre}p$cuts/power"
+	done
+	jobs "$first" "$cuts" --verify_state_save=1 --do_verify=0 \
+		--trigger-file="$tmp/trigger" --trigger="sh -c '$off'"
+	bg "${fio[@]}"
 	pid=$!
-	echo "$pid" >>"$tmp/pids"
-	any_time
+	# shellcheck disable=SC2046	# numbers
+	any_time $(seq "$first" "$cuts")
 	touch "$tmp/trigger"
 	ended "$pid"
-	ls "$tmp"/*.state >/dev/null || fail "fio has kept no record: $(cat "$tmp/fio.log")"
-	power_on
-	fio_job --verify_only --verify_state_load=1 || fail "fio: $(cat "$tmp/fio.log")"
-	note "verified $(grep -o 'READ:.*io=[^ ]*' "$tmp/fio.log" | sed 's/.*io=//')"
-	goes_on
+	records=("$tmp"/*.state)
+	is "${#records[@]}" "$at_once" "the number of records of fio"
+	for ((i = first; i <= cuts; i++)); do
+		power_on "$i"
+	done
+	jobs "$first" "$cuts" --verify_only --verify_state_load=1
+	"${fio[@]}" || fail "fio: $(cat "$tmp/fio.log")"
+	note "verified $(grep -o 'io=[^ ]*' "$tmp/fio.log" | xargs)"
+	for ((i = first; i <= cuts; i++)); do
+		goes_on "$i"
+	done
 	rm -f "$tmp"/*.state "$tmp/trigger"
 }
 
-# t_cuts HOW ROUNDS [OPTION]...
+# t_cuts HOW CUTS [OPTION]...
 t_cuts() {
-	local i
-
 	[ "$1" != cut_fio ] || need fio
-	for ((i = 0; i < $2; i++)); do
+	while [ "$cuts" -lt "$2" ]; do
 		"$1" "${@:3}"
 	done
 	at_least "$early" $((($2 + 1) / 2)) "the number of cuts while clusters were allocated"
@@ -164,10 +189,11 @@ t_fua() {
 	umount "$tmp/mnt"
 }
 
-each=$(((${ROUNDS:-28} + 3) / 4))
+each=$(((${CUTS:-28} + 1) / 2))
+few=$(((each + 3) / 4))
 
-run "t_cuts cut_hammer $each" "writes and flushes" \
-	"t_cuts cut_hammer $each zeroed_from 5" "writes and flushes, clusters known to be zero" \
+run "t_cuts cut_hammer $few" "writes and flushes" \
+	"t_cuts cut_hammer $few zeroed_from 5" "writes and flushes, clusters known to be zero" \
 	"t_cuts cut_fio $each" "fio with synchronous writes" \
 	"t_cuts cut_fio $each zeroed_from 5" "fio, clusters known to be zero" \
 	t_fua "after a power cut all that was written with FUA is there" \

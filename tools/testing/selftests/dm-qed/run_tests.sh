@@ -3,12 +3,13 @@
 #
 # Runs tests in the manner of kselftest: run_tests.sh TEST...
 #
+# Each may take as long as the file settings says, or TIMEOUT in the environment.
 # Exit status: 0 if none failed.
 
 set -u
 cd "$(dirname "$0")" || exit 1
 
-timeout=$(sed -n 's/^timeout=//p' settings)
+timeout=${TIMEOUT:-$(sed -n 's/^timeout=//p' settings)}
 nr=0
 failed=()
 
