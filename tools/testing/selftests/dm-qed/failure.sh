@@ -125,6 +125,22 @@ t_partly_failed() {
 	io "$dev" "read:0:$c:0x11" "read:$((8 * c)):$((6 * c)):0x33"
 }
 
+# What large clusters are filled with is written by itself.
+t_fill() {
+	stack 32 $((16 * mb)) $((4 * mb)) 1
+	qed q "$lower"
+	io "$dev" "write:0:$((4 * mb)):0x11" flush
+	split $(($(status q used) * 8192 + 4096))
+	io "$dev" "!EIO/write:$((4 * mb)):4096:0x22" "read:$((4 * mb)):4096:0"
+	get q
+	is "$mode $used $mapped $inflight" "rw 4 1 0" "mode, used, mapped, allocations"
+	repair
+	io "$dev" "write:$((4 * mb)):4096:0x33" "read:$((4 * mb)):4096:0x33" \
+		"read:$((4 * mb + 4096)):4096:0" "read:0:$((4 * mb)):0x11"
+	dm_remove q
+	sound "$lower"
+}
+
 t_data_read() {
 	stack 2 $((8 * mb))
 	qed q "$lower"
@@ -205,6 +221,23 @@ t_l1_write() {
 	qed_reload q "$lower"
 	is "$(status q used)" 5 "the number of used clusters"
 	io "$dev" "read:0:$((8 * mb)):0" "write:0:$c:0x12" flush
+	dm_remove q
+	sound "$lower"
+}
+
+# A commit fails, and another table comes before a flush that could tell.
+t_lost() {
+	stack 4 $((8 * mb))
+	qed q "$lower" commit_interval 50
+	io "$dev" "write:0:$c:0x11" flush
+	null_bad a "+640-647"
+	io "$dev" "write:$((2 * c)):$c:0x22"
+	wait_for 20 status_is q mode ro
+	null_bad a "-640-647"
+	qed_reload q "$lower"
+	matches "$(kmsg)" 'writes since the last flush are lost' "the kernel's log"
+	io "$dev" "!EIO/flush" flush "read:0:$c:0x11" "read:$((2 * c)):$c:0"
+	is "$(status q mode)" rw "the mode"
 	dm_remove q
 	sound "$lower"
 }
@@ -430,11 +463,13 @@ run t_data_write "a failed write of data fails alone, its cluster is not lost" \
 	t_half_written "a half-written cluster is never seen" \
 	"t_half_written zeroed_from 5" "the same with clusters that were known to be zero" \
 	t_partly_failed "a write of several clusters that fails in part" \
+	t_fill "the filling of a large cluster fails" \
 	t_data_read "a failed read of data fails alone" \
 	"t_table_write l2" "a failed write of an L2 table makes it read-only" \
 	"t_table_write flush" "a failed flush makes it read-only" \
 	t_l1_write "a failed write of the L1 table makes it read-only" \
 	t_commit_fails "a failed commit without a flush makes it read-only" \
+	t_lost "the first flush tells of lost writes, also with a new table" \
 	t_header_write "NEED_CHECK that cannot be written makes it read-only" \
 	t_table_read "a table block that cannot be read fails only what it maps" \
 	t_activation "tables that cannot be read, at activation" \

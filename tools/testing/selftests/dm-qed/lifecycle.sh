@@ -279,6 +279,24 @@ t_read_only_table() {
 	quiet
 }
 
+# The image has become smaller since the table was loaded.
+t_shrunk() {
+	stack
+	qed q "$lower"
+	dm_suspend q
+	dm_load q "$(table "$lower")"
+	image "$lower" $((8 * mb))
+	refused dm_resume q
+	is "$(status q mode)" fail "the mode"
+	matches "$(kmsg)" 'table length [0-9]* exceeds the image size' "the kernel's log"
+	image "$lower" $((32 * mb))
+	dm_resume q
+	io "$dev" "write:0:$c:0x11" flush "read:0:$c:0x11"
+	is "$(status q mode)" rw "the mode"
+	dm_remove q
+	sound "$lower"
+}
+
 t_length() {
 	stack
 	qed q "$lower"
@@ -335,5 +353,6 @@ run t_suspend "suspend and resume under load" \
 	t_inactive "tables that never become active" \
 	t_read_only_table "dmsetup create --readonly" \
 	t_length "another length by a new table" \
+	t_shrunk "an image that has become too small for its table" \
 	t_come_and_go "ten lives" \
 	t_dmsetup "dmsetup's commands"
