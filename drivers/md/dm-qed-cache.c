@@ -92,6 +92,15 @@ void qed_l1_block_free(struct qed_block *block)
  *----------------------------------------------------------------
  */
 
+/* Caller holds the lock. */
+static void remove(struct qed_cache *cache, struct qed_block *block)
+{
+	hlist_del_rcu(&block->hash);
+	list_del(&block->lru);
+	cache->nr_blocks--;
+	call_rcu(&block->rcu, block_free_rcu);
+}
+
 /* Caller holds the lock. Returns true if the block is on its way out. */
 static bool try_evict(struct qed_cache *cache, struct qed_block *block,
 		      bool second)
@@ -103,10 +112,7 @@ static bool try_evict(struct qed_cache *cache, struct qed_block *block,
 		return false;
 	}
 
-	hlist_del_rcu(&block->hash);
-	list_del(&block->lru);
-	cache->nr_blocks--;
-	call_rcu(&block->rcu, block_free_rcu);
+	remove(cache, block);
 	return true;
 }
 
@@ -274,6 +280,31 @@ void qed_cache_discard(struct qed_cache *cache, struct qed_block *block)
 	spin_unlock_irq(&cache->lock);
 	mempool_free(block, &cache->pool);
 	wake_up(&cache->wait);
+}
+
+bool qed_cache_forget(struct qed_cache *cache, u64 first, u64 nr)
+{
+	struct qed_block *block;
+	u64 n;
+
+	lockdep_assert_held(&cache->lock);
+
+	for (n = 0; n < nr; n++) {
+		block = qed_cache_find(cache, first + n);
+		if (block && block->pins)
+			return false;
+	}
+	for (n = 0; n < nr; n++) {
+		block = qed_cache_find(cache, first + n);
+		if (!block)
+			continue;
+		if (block->dirty) {
+			list_del(&block->dirty_list);
+			cache->nr_dirty--;
+		}
+		remove(cache, block);
+	}
+	return true;
 }
 
 bool qed_cache_dirty(struct qed_cache *cache, struct qed_block *block)

@@ -146,6 +146,17 @@ struct qed_block *qed_l1_block_alloc(struct qed_cache *cache);
 void qed_l1_block_free(struct qed_block *block);
 
 /**
+ * qed_cache_forget() - drop a range of blocks, dirty ones too
+ * @cache: the cache, locked by the caller
+ * @first: number of the first block
+ * @nr: number of blocks
+ *
+ * Context: Any; not while a commit has its hands on dirty blocks.
+ * Return: false if one of them is pinned: all are still there.
+ */
+bool qed_cache_forget(struct qed_cache *cache, u64 first, u64 nr);
+
+/**
  * qed_cache_dirty() - note that a block has to be committed
  * @cache: the cache, locked by the caller
  * @block: the block

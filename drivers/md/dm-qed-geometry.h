@@ -81,6 +81,12 @@ static inline unsigned int qed_table_map_shift(const struct qed_geometry *geo)
 	return geo->table_shift + geo->cluster_shift;
 }
 
+/* Number of L1 entries that the guest's disk needs. */
+static inline u64 qed_guest_tables(const struct qed_geometry *geo)
+{
+	return ((geo->image_size - 1) >> qed_table_map_shift(geo)) + 1;
+}
+
 static inline sector_t qed_cluster_sector(const struct qed_geometry *geo,
 					  u64 cluster)
 {

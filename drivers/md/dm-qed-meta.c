@@ -18,8 +18,10 @@
 #include <linux/workqueue.h>
 
 #include "dm-qed-cache.h"
+#include "dm-qed-check.h"
 #include "dm-qed-geometry.h"
 #include "dm-qed-meta.h"
+#include "dm-qed-reclaim.h"
 #include "dm-qed-scan.h"
 
 #define DM_MSG_PREFIX "qed"
@@ -55,6 +57,7 @@ struct qed_meta {
 	struct qed_geometry geo;
 	struct qed_block **l1;		/* blocks of the L1 table */
 	struct qed_cache cache;
+	struct qed_reclaim reclaim;	/* of clusters that are unmapped */
 
 	/*
 	 * Changed under cache.lock, read without: see qed_meta_is_durable().
@@ -76,6 +79,12 @@ struct qed_meta {
 	unsigned long changes;		/* qed_meta_begin() without end */
 	unsigned long last_change;	/* jiffies */
 	u64 mapped;			/* guest clusters with a data cluster */
+	u32 *tables;			/* data clusters of each L2 table */
+	unsigned long *empty;		/* bit set: it has none any more */
+	u64 nr_empty;			/* bits set there */
+	u64 nr_entered;			/* clusters that tables ever got */
+	u64 nr_others;			/* used, and not by tables of the disk */
+	struct qed_check check;
 	u64 commits;
 	struct list_head loading;	/* blocks being read */
 	wait_queue_head_t load_wait;	/* for one of them to be done */
@@ -91,7 +100,9 @@ struct qed_meta {
 	struct bio_set bs;		/* and their bios */
 
 	struct work_struct scan_work;
-	bool scan_stop;
+	struct work_struct check_work;	/* walks through the tables ... */
+	struct work_struct result_work;	/* ... and counts, while nothing is reclaimed */
+	bool scan_stop;			/* ends both */
 	u64 zeroed_from;
 	struct qed_defects defects;	/* found while loaded */
 };
@@ -111,13 +122,13 @@ static struct qed_meta *cache_to_meta(struct qed_cache *cache)
  * Stop all writing. The tables in memory stay as they are and serve reads; what
  * is on the device is consistent, and what it lacks no flush has promised.
  */
-static void meta_fail(struct qed_meta *meta, const char *why)
+static void __meta_fail(struct qed_meta *meta, const char *why, bool lost)
 {
-	bool first, lost;
+	bool first;
 
 	spin_lock_irq(&meta->cache.lock);
 	first = !meta->frozen;
-	lost = meta->txn != QED_TXN_DURABLE;
+	lost |= meta->txn != QED_TXN_DURABLE;
 	meta->frozen = true;
 	if (first)
 		WRITE_ONCE(meta->txn, QED_TXN_FAILED);
@@ -126,6 +137,39 @@ static void meta_fail(struct qed_meta *meta, const char *why)
 	if (first)
 		meta->client->failed(meta->client, why, lost);
 }
+
+static void meta_fail(struct qed_meta *meta, const char *why)
+{
+	__meta_fail(meta, why, false);
+}
+
+static void reclaim_more_space(struct qed_reclaim *reclaim)
+{
+	struct qed_meta *meta = container_of(reclaim, struct qed_meta, reclaim);
+
+	meta->client->more_space(meta->client);
+}
+
+static void reclaim_trimmed(struct qed_reclaim *reclaim)
+{
+	struct qed_meta *meta = container_of(reclaim, struct qed_meta, reclaim);
+
+	meta->client->event(meta->client);
+}
+
+/* No flush of the guest tells what may be lost: the next one has to. */
+static void reclaim_flush_failed(struct qed_reclaim *reclaim)
+{
+	struct qed_meta *meta = container_of(reclaim, struct qed_meta, reclaim);
+
+	__meta_fail(meta, "cannot flush", true);
+}
+
+static const struct qed_reclaim_client reclaim_client = {
+	.more_space = reclaim_more_space,
+	.trimmed = reclaim_trimmed,
+	.flush_failed = reclaim_flush_failed,
+};
 
 static void cache_pressure(struct qed_cache *cache)
 {
@@ -250,16 +294,21 @@ int qed_meta_begin(struct qed_meta *meta)
 	return r;
 }
 
-void qed_meta_end(struct qed_meta *meta, struct qed_block *block)
+/* Caller holds the lock. Returns whether somebody may wait for the block. */
+static bool end_change(struct qed_meta *meta, struct qed_block *block)
 {
-	bool unused = false;
-	unsigned long flags;
-
-	spin_lock_irqsave(&meta->cache.lock, flags);
 	meta->changes--;
 	meta->last_change = jiffies;
-	if (block)
-		unused = !--block->pins;
+	return block && !--block->pins;
+}
+
+void qed_meta_end(struct qed_meta *meta, struct qed_block *block)
+{
+	unsigned long flags;
+	bool unused;
+
+	spin_lock_irqsave(&meta->cache.lock, flags);
+	unused = end_change(meta, block);
 	spin_unlock_irqrestore(&meta->cache.lock, flags);
 	if (unused)
 		qed_cache_wake(&meta->cache);
@@ -269,7 +318,7 @@ void qed_meta_give_back(struct qed_meta *meta, const struct qed_run *run)
 {
 	unsigned long flags;
 
-	qed_space_free(meta->space, run->first, run->nr);
+	qed_space_give_back(meta->space, run);
 	spin_lock_irqsave(&meta->cache.lock, flags);
 	meta->touched = true;
 	spin_unlock_irqrestore(&meta->cache.lock, flags);
@@ -278,8 +327,8 @@ void qed_meta_give_back(struct qed_meta *meta, const struct qed_run *run)
 /*
  * Clear NEED_CHECK unless a change has been made since the last flush, or is
  * under way. One that begins meanwhile waits for header_mutex. Nor is it cleared
- * while free clusters may hold what a failed write has left: that they are as they
- * were is what a clean image promises.
+ * while free clusters may hold what a failed write has left, or are being given to
+ * the device: that they stay as they are is what a clean image promises.
  */
 static int header_clean(struct qed_meta *meta)
 {
@@ -289,7 +338,7 @@ static int header_clean(struct qed_meta *meta)
 	mutex_lock(&meta->header_mutex);
 	spin_lock_irq(&meta->cache.lock);
 	busy = meta->frozen || meta->changes || meta->touched ||
-	       meta->txn != QED_TXN_DURABLE;
+	       meta->txn != QED_TXN_DURABLE || qed_reclaim_nr(&meta->reclaim);
 	if (!busy)
 		meta->marked = false;
 	spin_unlock_irq(&meta->cache.lock);
@@ -303,6 +352,7 @@ unsigned long qed_meta_idle(struct qed_meta *meta, unsigned long idle)
 {
 	unsigned long now = jiffies, due;
 	bool changing, touched;
+	int r = 0;
 
 	spin_lock_irq(&meta->cache.lock);
 	due = meta->last_change + idle;
@@ -312,8 +362,12 @@ unsigned long qed_meta_idle(struct qed_meta *meta, unsigned long idle)
 
 	if (time_before(now, due))
 		return due - now;
-	if (!changing && header_needs_check(meta) &&
-	    (qed_meta_commit(meta, true) || header_clean(meta)))
+	if (!changing && header_needs_check(meta)) {
+		r = qed_meta_commit(meta, true);
+		if (!r)
+			r = header_clean(meta);
+	}
+	if (r && r != -ENOSPC)
 		return 0;
 	/* Something may have come between the commit and the look at it. */
 	return header_needs_check(meta) && !touched ? idle : 0;
@@ -323,7 +377,10 @@ int qed_meta_close(struct qed_meta *meta)
 {
 	int r = qed_meta_commit(meta, true);
 
-	return r ? r : header_clean(meta);
+	if (r)
+		return r;
+	qed_reclaim_flush(&meta->reclaim);
+	return header_clean(meta);
 }
 
 /*----------------------------------------------------------------
@@ -371,9 +428,11 @@ static enum qed_extent_kind lookup_l1(struct qed_meta *meta, u64 cluster,
 /*
  * How many clusters after the one at @i go on in the same way? A data extent
  * ends where its clusters stop being adjacent, and goes on in the next block.
+ * Not inline, for the sake of bios within a cluster.
  */
-static unsigned int run_length(struct qed_meta *meta, struct qed_block *block,
-			       unsigned int i, unsigned int max)
+static noinline unsigned int run_length(struct qed_meta *meta,
+					struct qed_block *block, unsigned int i,
+					unsigned int max)
 {
 	u64 entry = block_entry(block, i), step, next;
 	enum qed_extent_kind kind = entry_kind(entry);
@@ -397,6 +456,20 @@ static unsigned int run_length(struct qed_meta *meta, struct qed_block *block,
 	return n;
 }
 
+/*
+ * Hold what an entry was seen to refer to. Caller is in an RCU read side section.
+ * Returns false if it has been unmapped before.
+ */
+static bool hold_entry(struct qed_meta *meta, struct qed_block *block,
+		       unsigned int i, u64 entry, struct qed_extent *ext)
+{
+	ext->hold = qed_inflight_get(&meta->reclaim);
+	if (likely(block_entry(block, i) == entry))
+		return true;
+	percpu_ref_put(ext->hold);
+	return false;
+}
+
 enum qed_extent_kind qed_meta_lookup(struct qed_meta *meta, sector_t sector,
 				     unsigned int nr, struct qed_extent *ext)
 {
@@ -415,8 +488,12 @@ enum qed_extent_kind qed_meta_lookup(struct qed_meta *meta, sector_t sector,
 	}
 
 	i = cluster % QED_BLOCK_ENTRIES;
-	entry = block_entry(block, i);
-	kind = entry_kind(entry);
+	do {
+		entry = block_entry(block, i);
+		kind = entry_kind(entry);
+	} while (kind == QED_EXTENT_DATA &&
+		 !hold_entry(meta, block, i, entry, ext));
+
 	ext->sector = (entry >> SECTOR_SHIFT) + offset;
 	ext->nr = nr;
 	if (offset + nr > 1U << bits) {
@@ -492,15 +569,20 @@ static bool is_loaded(struct qed_meta *meta, u64 nr)
 	return loaded;
 }
 
+/* log2 of the number of blocks of a table */
+static unsigned int table_blocks_bits(struct qed_meta *meta)
+{
+	return meta->geo.table_shift - QED_BLOCK_BITS;
+}
+
 static struct qed_block *read_block(struct qed_meta *meta, u64 nr, u64 table)
 {
-	unsigned int table_blocks_bits = meta->geo.table_shift - QED_BLOCK_BITS;
 	struct qed_block *block = qed_cache_alloc(&meta->cache);
 	int r;
 
 	block->nr = nr;
 	block->sector = (table >> SECTOR_SHIFT) +
-			(nr & ((1ULL << table_blocks_bits) - 1)) *
+			(nr & ((1ULL << table_blocks_bits(meta)) - 1)) *
 			QED_BLOCK_SECTORS;
 	r = sync_io(meta, REQ_OP_READ, block->sector, block->entries,
 		    QED_BLOCK_SIZE);
@@ -518,7 +600,7 @@ static struct qed_block *read_block(struct qed_meta *meta, u64 nr, u64 table)
 	return block;
 }
 
-/* Returns NULL if somebody else was about to read it: look again. */
+/* Returns NULL if it was being read, or the table has gone: look again. */
 static struct qed_block *load_block(struct qed_meta *meta, u64 nr, u64 table)
 {
 	struct qed_loading loading = { .nr = nr };
@@ -526,7 +608,8 @@ static struct qed_block *load_block(struct qed_meta *meta, u64 nr, u64 table)
 	bool mine;
 
 	spin_lock_irq(&meta->cache.lock);
-	mine = !is_loading(meta, nr) && !qed_cache_find(&meta->cache, nr);
+	mine = !is_loading(meta, nr) && !qed_cache_find(&meta->cache, nr) &&
+	       l1_entry(meta, nr >> table_blocks_bits(meta)) == table;
 	if (mine)
 		list_add(&loading.list, &meta->loading);
 	spin_unlock_irq(&meta->cache.lock);
@@ -542,6 +625,46 @@ static struct qed_block *load_block(struct qed_meta *meta, u64 nr, u64 table)
 	spin_unlock_irq(&meta->cache.lock);
 	wake_up_all(&meta->load_wait);
 	return block;
+}
+
+/* The check comes to a table. Caller holds the lock. */
+static void see_table(struct qed_meta *meta, u64 index)
+{
+	u64 entry = l1_entry(meta, index);
+	const char *what;
+	unsigned int i;
+
+	for (i = 0; i < meta->geo.table_clusters; i++) {
+		what = qed_check_see(&meta->check,
+				     (entry >> meta->geo.cluster_shift) + i);
+		if (!what)
+			continue;
+		qed_defect_l1(&meta->check.defects, &meta->geo, index, entry,
+			      what);
+		break;
+	}
+}
+
+/* The check comes to entries of a table. Caller holds the lock. */
+static void see_entries(struct qed_meta *meta, struct qed_block *block,
+			u64 cluster, unsigned int nr)
+{
+	unsigned int i = cluster % QED_BLOCK_ENTRIES, n;
+
+	for (n = 0; n < nr; n++) {
+		u64 entry = block_entry(block, i + n);
+		const char *what;
+
+		if (entry_kind(entry) != QED_EXTENT_DATA)
+			continue;
+		what = qed_check_see(&meta->check,
+				     entry >> meta->geo.cluster_shift);
+		if (what)
+			qed_defect_l2(&meta->check.defects, &meta->geo,
+				      l1_entry(meta, cluster >>
+					       meta->geo.table_shift),
+				      cluster + n, entry, what);
+	}
 }
 
 /*
@@ -592,6 +715,9 @@ static int create_table(struct qed_meta *meta, u64 index)
 	qed_cache_dirty(&meta->cache, block);
 	if (!meta->frozen)
 		WRITE_ONCE(meta->txn, QED_TXN_DIRTY);
+	meta->nr_entered += run.nr;
+	if (qed_check_passed(&meta->check, index << table_blocks_bits(meta)))
+		see_table(meta, index);
 	spin_unlock_irq(&meta->cache.lock);
 	meta->client->want_commit(meta->client, false);
 out:
@@ -647,11 +773,47 @@ unsigned int qed_block_hole(struct qed_block *block, u64 cluster,
 	return n;
 }
 
+/*
+ * To be called before entries are changed: who sees a new entry sees that it is
+ * not durable. Caller holds the lock. Returns whether a commit has to be asked for.
+ */
+static bool change_entries(struct qed_meta *meta)
+{
+	bool first = meta->txn != QED_TXN_DIRTY;
+
+	WRITE_ONCE(meta->txn, QED_TXN_DIRTY);
+	smp_wmb();	/* pairs with smp_rmb() before qed_meta_is_durable() */
+	return first;
+}
+
+/* Caller holds the lock. */
+static void count_mapped(struct qed_meta *meta, u64 cluster, unsigned int nr)
+{
+	u64 index = cluster >> meta->geo.table_shift;
+
+	meta->mapped += nr;
+	meta->nr_entered += nr;
+	if (!meta->tables[index])
+		meta->nr_empty -= __test_and_clear_bit(index, meta->empty);
+	meta->tables[index] += nr;
+}
+
+/* Caller holds the lock. */
+static void count_unmapped(struct qed_meta *meta, u64 cluster, unsigned int nr)
+{
+	u64 index = cluster >> meta->geo.table_shift;
+
+	meta->mapped -= nr;
+	meta->tables[index] -= nr;
+	if (!meta->tables[index])
+		meta->nr_empty += !__test_and_set_bit(index, meta->empty);
+}
+
 int qed_meta_map(struct qed_meta *meta, struct qed_block *block, u64 cluster,
-		 const struct qed_run *run)
+		 const struct qed_run *run, bool end)
 {
 	unsigned int i = cluster % QED_BLOCK_ENTRIES, n;
-	bool first, now = false;
+	bool first, now = false, unused = false;
 	unsigned long flags;
 	int r = -EROFS;
 
@@ -659,23 +821,197 @@ int qed_meta_map(struct qed_meta *meta, struct qed_block *block, u64 cluster,
 	if (meta->frozen)
 		goto out;
 
-	first = meta->txn != QED_TXN_DIRTY;
-	WRITE_ONCE(meta->txn, QED_TXN_DIRTY);
-	smp_wmb();	/* who sees the entry sees that it is not durable */
+	first = change_entries(meta);
 	for (n = 0; n < run->nr; n++)
 		WRITE_ONCE(block->entries[i + n],
 			   cpu_to_le64((run->first + n) <<
 				       meta->geo.cluster_shift));
 	block->ordered |= !run->zero;
 	now = qed_cache_dirty(&meta->cache, block);
-	meta->mapped += run->nr;
+	count_mapped(meta, cluster, run->nr);
+	if (qed_check_passed(&meta->check, block->nr))
+		see_entries(meta, block, cluster, run->nr);
+	if (end)
+		unused = end_change(meta, block);
 	r = 0;
 out:
 	spin_unlock_irqrestore(&meta->cache.lock, flags);
 
+	if (unused)
+		qed_cache_wake(&meta->cache);
 	if (!r && (first || now))
 		meta->client->want_commit(meta->client, now);
 	return r;
+}
+
+/*----------------------------------------------------------------
+ * Unmapping
+ *----------------------------------------------------------------
+ */
+
+u64 qed_block_end(u64 cluster)
+{
+	return round_down(cluster, QED_BLOCK_ENTRIES) + QED_BLOCK_ENTRIES;
+}
+
+unsigned int qed_block_runs(struct qed_meta *meta, struct qed_block *block,
+			    u64 cluster, unsigned int nr)
+{
+	unsigned int i = cluster % QED_BLOCK_ENTRIES, runs = 0, n;
+	u64 size = 1ULL << meta->geo.cluster_shift, next = 0, entry;
+
+	for (n = 0; n < nr; n++) {
+		entry = block_entry(block, i + n);
+		if (entry_kind(entry) == QED_EXTENT_DATA)
+			runs += entry != next;
+		next = entry + size;
+	}
+	return runs;
+}
+
+bool qed_meta_can_unmap(struct qed_meta *meta)
+{
+	return READ_ONCE(meta->known);
+}
+
+/* Returns false if there is no room in the drop. */
+static bool drop_cluster(struct qed_drop *drop, u64 cluster)
+{
+	struct qed_run *last = drop->runs + drop->nr - 1;
+
+	if (drop->nr && cluster == last->first + last->nr)
+		last->nr++;
+	else if (drop->nr < drop->max)
+		qed_drop_add(drop, cluster, 1);
+	else
+		return false;
+	return true;
+}
+
+int qed_meta_unmap(struct qed_meta *meta, struct qed_block *block, u64 cluster,
+		   unsigned int nr, struct qed_drop *drop)
+{
+	unsigned int i = cluster % QED_BLOCK_ENTRIES, n, dropped = 0;
+	bool first = false, now = false;
+	unsigned long flags;
+	int r = -EROFS;
+
+	spin_lock_irqsave(&meta->cache.lock, flags);
+	if (meta->frozen)
+		goto out;
+
+	for (n = 0; n < nr; n++) {
+		u64 entry = block_entry(block, i + n);
+
+		if (entry_kind(entry) != QED_EXTENT_DATA)
+			continue;
+		if (!drop_cluster(drop, entry >> meta->geo.cluster_shift))
+			break;
+		if (!dropped++)
+			first = change_entries(meta);
+		if (qed_check_passed(&meta->check, block->nr))
+			qed_check_forget(&meta->check,
+					 entry >> meta->geo.cluster_shift);
+		WRITE_ONCE(block->entries[i + n],
+			   cpu_to_le64(QED_ENTRY_UNALLOCATED));
+	}
+	if (dropped) {
+		now = qed_cache_dirty(&meta->cache, block);
+		count_unmapped(meta, cluster, dropped);
+		qed_reclaim_drop(&meta->reclaim, drop);
+	}
+	r = n;
+out:
+	spin_unlock_irqrestore(&meta->cache.lock, flags);
+
+	if (first || now)
+		meta->client->want_commit(meta->client, now);
+	return r;
+}
+
+u64 qed_meta_reclaiming(struct qed_meta *meta)
+{
+	return qed_reclaim_nr(&meta->reclaim);
+}
+
+int qed_meta_throttle(struct qed_meta *meta)
+{
+	int r;
+
+	if (!qed_reclaim_is_full(&meta->reclaim))
+		return 0;
+	r = qed_meta_commit(meta, true);
+	if (!r)
+		qed_reclaim_wait(&meta->reclaim);
+	return r;
+}
+
+int qed_meta_trim(struct qed_meta *meta)
+{
+	return READ_ONCE(meta->frozen) ? -EROFS :
+					 qed_reclaim_trim(&meta->reclaim);
+}
+
+/*
+ * Forget a table without data, unless somebody is about to change it. Caller
+ * holds the lock. Takes the drop over if it returns true.
+ */
+static bool free_table(struct qed_meta *meta, u64 index, struct qed_drop *drop)
+{
+	struct qed_block *l1 = meta->l1[index >> QED_BLOCK_BITS];
+	u64 nr = 1ULL << table_blocks_bits(meta), first = index * nr;
+	u64 entry = l1_entry(meta, index);
+	u64 cluster = entry >> meta->geo.cluster_shift;
+	struct qed_loading *loading;
+	unsigned int i;
+
+	/* A clean image stays as it is: the next change sets NEED_CHECK. */
+	if (meta->frozen || !meta->marked || meta->tables[index] ||
+	    entry <= QED_ENTRY_BAD)
+		return false;
+	list_for_each_entry(loading, &meta->loading, list)
+		if (loading->nr >= first && loading->nr - first < nr)
+			return false;
+	if (!qed_cache_forget(&meta->cache, first, nr))
+		return false;
+
+	change_entries(meta);
+	WRITE_ONCE(l1->entries[index % QED_BLOCK_ENTRIES],
+		   cpu_to_le64(QED_ENTRY_UNALLOCATED));
+	qed_cache_dirty(&meta->cache, l1);
+	meta->nr_empty -= __test_and_clear_bit(index, meta->empty);
+	for (i = 0; i < meta->geo.table_clusters; i++)
+		if (qed_check_passed(&meta->check, first))
+			qed_check_forget(&meta->check, cluster + i);
+	qed_drop_add(drop, cluster, meta->geo.table_clusters);
+	qed_reclaim_drop(&meta->reclaim, drop);
+	return true;
+}
+
+/*
+ * A table that cannot be freed now stays a candidate for the next commit, and so
+ * does what there is no memory for.
+ */
+static void free_empty_tables(struct qed_meta *meta)
+{
+	u64 nr = qed_guest_tables(&meta->geo), index;
+	struct qed_drop *drop = NULL;
+	bool freed;
+
+	if (!READ_ONCE(meta->nr_empty))
+		return;
+	for_each_set_bit(index, meta->empty, nr) {
+		if (!drop)
+			drop = qed_drop_alloc(1);
+		if (!drop)
+			return;
+		spin_lock_irq(&meta->cache.lock);
+		freed = free_table(meta, index, drop);
+		spin_unlock_irq(&meta->cache.lock);
+		if (freed)
+			drop = NULL;
+	}
+	kfree(drop);
 }
 
 /*----------------------------------------------------------------
@@ -690,7 +1026,8 @@ struct qed_commit {
 	unsigned int nr_bios;
 	bool ordered;
 	atomic_t pending;
-	blk_status_t status;		/* of any bio that failed */
+	bool full;			/* the device has no space for a block */
+	bool failed;			/* something else went wrong */
 	struct completion done;
 };
 
@@ -715,8 +1052,10 @@ static void commit_endio(struct bio *bio)
 	struct bvec_iter_all iter;
 	struct bio_vec *vec;
 
-	if (bio->bi_status)
-		commit->status = bio->bi_status;
+	if (bio->bi_status == BLK_STS_NOSPC)
+		WRITE_ONCE(commit->full, true);
+	else if (bio->bi_status)
+		WRITE_ONCE(commit->failed, true);
 	bio_for_each_segment_all(vec, bio, iter)
 		mempool_free(vec->bv_page, &commit->meta->pages);
 	bio_put(bio);
@@ -805,6 +1144,7 @@ static bool commit_collect(struct qed_commit *commit)
 
 	spin_lock_irq(&cache->lock);
 	list_splice_init(&cache->dirty, &todo);
+	qed_reclaim_collect(&commit->meta->reclaim);
 	spin_unlock_irq(&cache->lock);
 
 	/* Dirty blocks stay where they are: nobody else moves them. */
@@ -821,11 +1161,10 @@ static bool commit_collect(struct qed_commit *commit)
 	return all;
 }
 
-static void commit_abort(struct qed_commit *commit, int r)
+static void commit_abort(struct qed_commit *commit)
 {
 	struct bio *bio;
 
-	commit->status = errno_to_blk_status(r);
 	atomic_set(&commit->pending, 1 + commit->nr_bios);
 	while ((bio = bio_list_pop(&commit->bios)))
 		bio_io_error(bio);
@@ -844,17 +1183,24 @@ static int commit_submit(struct qed_commit *commit, bool fua, bool flush)
 		submit_bio(bio);
 	}
 	if (flush) {
-		int r;
-
 		bio_init(&flush_bio, bdev, NULL, 0, REQ_OP_WRITE | REQ_PREFLUSH);
-		r = submit_bio_wait(&flush_bio);
+		if (submit_bio_wait(&flush_bio))
+			WRITE_ONCE(commit->failed, true);
 		bio_uninit(&flush_bio);
-		if (r)
-			commit->status = errno_to_blk_status(r);
 	}
 	commit_put(commit);
 	wait_for_completion(&commit->done);
-	return blk_status_to_errno(commit->status);
+	if (commit->failed)
+		return -EIO;
+	return commit->full ? -ENOSPC : 0;
+}
+
+/* What a flush has lost is lost, whatever the device calls the reason. */
+static int flush_device(struct qed_meta *meta)
+{
+	int r = blkdev_issue_flush(meta->bdev);
+
+	return r == -ENOSPC ? -EIO : r;
 }
 
 /*
@@ -864,24 +1210,24 @@ static int commit_submit(struct qed_commit *commit, bool fua, bool flush)
  */
 static int commit_write(struct qed_commit *commit, bool flush)
 {
-	struct block_device *bdev = commit->meta->bdev;
-	bool fua = flush && commit->nr_bios <= QED_COMMIT_FUA && bdev_fua(bdev);
+	bool fua = flush && commit->nr_bios <= QED_COMMIT_FUA &&
+		   bdev_fua(commit->meta->bdev);
 	int r;
 
 	if (!commit->nr_bios)
-		return flush ? blkdev_issue_flush(bdev) : 0;
+		return flush ? flush_device(commit->meta) : 0;
 
 	if (commit->ordered) {
-		r = blkdev_issue_flush(bdev);
+		r = flush_device(commit->meta);
 		if (r) {
-			commit_abort(commit, r);
+			commit_abort(commit);
 			return r;
 		}
 	}
 
 	r = commit_submit(commit, fua, fua && !commit->ordered);
 	if (!r && flush && !fua)
-		r = blkdev_issue_flush(bdev);
+		r = flush_device(commit->meta);
 	return r;
 }
 
@@ -910,7 +1256,9 @@ static void commit_finish(struct qed_commit *commit, bool flushed, int r)
 	}
 	spin_unlock_irq(&meta->cache.lock);
 
-	wake_up_all(&meta->cache.wait);
+	/* Who waits would only ask for a commit, over and over. */
+	if (r != -ENOSPC)
+		wake_up_all(&meta->cache.wait);
 	if (more && !r)
 		meta->client->want_commit(meta->client, false);
 }
@@ -927,9 +1275,12 @@ static int commit_round(struct qed_meta *meta, bool flush, bool *all)
 	};
 	int r;
 
+	free_empty_tables(meta);
 	*all = commit_collect(&commit);
 	r = commit_write(&commit, flush);
 	commit_finish(&commit, flush, r);
+	if (!r && flush && *all)
+		qed_reclaim_durable(&meta->reclaim);
 	return r;
 }
 
@@ -949,7 +1300,11 @@ int qed_meta_commit(struct qed_meta *meta, bool flush)
 		r = commit_round(meta, flush, &all);
 	} while (!r && !all);
 
-	if (r && txn == QED_TXN_DURABLE)
+	if (r == -ENOSPC)
+		/* The blocks stay dirty, and the next commit writes them. */
+		DMWARN_LIMIT("%s: no space for the tables on the image device",
+			     meta->client->name);
+	else if (r && txn == QED_TXN_DURABLE)
 		/* Only the guest's data was at stake, and it is told. */
 		DMERR_LIMIT("%s: flush failed: error %d", meta->client->name, r);
 	else if (r && txn != QED_TXN_FAILED)
@@ -959,15 +1314,147 @@ int qed_meta_commit(struct qed_meta *meta, bool flush)
 }
 
 /*----------------------------------------------------------------
- * Loading
+ * Check
  *----------------------------------------------------------------
  */
 
-static u64 nr_l1_entries(struct qed_meta *meta)
+/* Let the walk pass an L2 block, or a table that is not there. */
+static int check_block_nr(struct qed_meta *meta, u64 nr)
 {
-	return ((meta->geo.image_size - 1) >>
-		qed_table_map_shift(&meta->geo)) + 1;
+	u64 index = nr >> table_blocks_bits(meta);
+	struct qed_block *block;
+
+	block = qed_block_get(meta, nr << QED_BLOCK_BITS, false);
+	if (IS_ERR(block))
+		return PTR_ERR(block);
+
+	spin_lock_irq(&meta->cache.lock);
+	if (block) {
+		if (nr == index << table_blocks_bits(meta))
+			see_table(meta, index);
+		see_entries(meta, block, nr << QED_BLOCK_BITS,
+			    QED_BLOCK_ENTRIES);
+		meta->check.next = nr + 1;
+	} else if (l1_entry(meta, index) == QED_ENTRY_UNALLOCATED) {
+		meta->check.next = (index + 1) << table_blocks_bits(meta);
+	}
+	/* Otherwise a table has just been made: the same again. */
+	spin_unlock_irq(&meta->cache.lock);
+
+	if (block)
+		qed_block_put(meta, block);
+	return 0;
 }
+
+static void check_end(struct qed_meta *meta, enum qed_check_state state)
+{
+	unsigned long *seen;
+
+	spin_lock_irq(&meta->cache.lock);
+	seen = meta->check.seen;
+	meta->check.seen = NULL;
+	meta->check.state = state;
+	spin_unlock_irq(&meta->cache.lock);
+	vfree(seen);
+}
+
+static void check_walk(struct work_struct *work)
+{
+	struct qed_meta *meta = container_of(work, struct qed_meta, check_work);
+	int r = 0;
+
+	while (meta->check.next < meta->check.blocks && !r) {
+		cond_resched();
+		r = READ_ONCE(meta->scan_stop) ? -EINTR :
+		    check_block_nr(meta, meta->check.next);
+	}
+	if (!r) {
+		queue_work(meta->reclaim.wq, &meta->result_work);
+		return;
+	}
+	check_end(meta, QED_CHECK_NONE);
+	if (r != -EINTR) {
+		DMWARN("%s: the check cannot go on: error %d",
+		       meta->client->name, r);
+		meta->client->event(meta->client);
+	}
+}
+
+/*
+ * Nothing is reclaimed now, so everything that is in use is either referenced,
+ * about to be, or not yet free again.
+ */
+static void check_result(struct work_struct *work)
+{
+	struct qed_meta *meta = container_of(work, struct qed_meta, result_work);
+	struct qed_check *check = &meta->check;
+	u64 used, allocated, accounted, defects;
+	bool grown;
+
+	spin_lock_irq(&meta->cache.lock);
+	qed_space_count(meta->space, &used, &allocated);
+	accounted = meta->nr_others + check->nr_seen +
+		    (allocated - meta->nr_entered) +
+		    qed_reclaim_nr(&meta->reclaim);
+	check->leaks = used > accounted ? used - accounted : 0;
+	grown = qed_space_nr(meta->space) != check->nr;
+	spin_unlock_irq(&meta->cache.lock);
+
+	defects = atomic64_read(&check->defects.nr);
+	check_end(meta, grown ? QED_CHECK_NONE : QED_CHECK_DONE);
+	if (grown)
+		DMWARN("%s: the check is void: the image device has grown",
+		       meta->client->name);
+	else
+		DMINFO("%s: checked: %llu leaked clusters, %llu defects",
+		       meta->client->name, check->leaks, defects);
+	if (defects)
+		meta_fail(meta, "the check has found defects");
+	meta->client->event(meta->client);
+}
+
+int qed_meta_check(struct qed_meta *meta)
+{
+	struct qed_check *check = &meta->check;
+	unsigned long *seen;
+	int r = 0;
+	u64 nr;
+
+	if (!meta->space)
+		return -EROFS;
+	nr = qed_space_nr(meta->space);
+	seen = qed_space_bitmap(nr);
+	if (!seen)
+		return -ENOMEM;
+
+	spin_lock_irq(&meta->cache.lock);
+	if (check->state == QED_CHECK_RUNNING || !meta->known)
+		r = -EBUSY;
+	else if (meta->frozen)
+		r = -EROFS;
+	if (!r) {
+		memset(check, 0, sizeof(*check));
+		check->state = QED_CHECK_RUNNING;
+		check->space = meta->space;
+		check->seen = seen;
+		check->nr = nr;
+		check->blocks = qed_guest_tables(&meta->geo) <<
+				table_blocks_bits(meta);
+		check->defects.name = meta->client->name;
+	}
+	spin_unlock_irq(&meta->cache.lock);
+
+	if (r)
+		vfree(seen);
+	else
+		queue_work(system_unbound_wq, &meta->check_work);
+	return r;
+}
+
+/*----------------------------------------------------------------
+ * Loading
+ *----------------------------------------------------------------
+ */
 
 static void l1_free(struct qed_meta *meta)
 {
@@ -1026,7 +1513,7 @@ static int l1_read(struct qed_meta *meta, bool readonly)
 	u64 i, defects;
 	int r;
 
-	meta->nr_l1_blocks = DIV_ROUND_UP_ULL(nr_l1_entries(meta),
+	meta->nr_l1_blocks = DIV_ROUND_UP_ULL(qed_guest_tables(&meta->geo),
 					      QED_BLOCK_ENTRIES);
 	meta->l1 = kvcalloc(meta->nr_l1_blocks, sizeof(*meta->l1), GFP_KERNEL);
 	if (!meta->l1)
@@ -1057,13 +1544,38 @@ static void scan_args_init(struct qed_meta *meta, struct qed_scan_args *args)
 static void scan_installed(struct qed_meta *meta,
 			   struct qed_scan_result *result)
 {
-	qed_space_install(meta->space, result->used);
-	vfree(result->used);
+	u64 nr = qed_guest_tables(&meta->geo), i;
+	u64 others = result->nr_used -
+		     result->nr_tables * meta->geo.table_clusters;
 
+	qed_space_install(meta->space, result->used);
+
+	/* What was mapped meanwhile is counted already, and not in the result. */
+	for (i = 0; i < nr; i++) {
+		if (!result->tables[i])
+			continue;
+		spin_lock_irq(&meta->cache.lock);
+		meta->tables[i] += result->tables[i];
+		spin_unlock_irq(&meta->cache.lock);
+		others -= result->tables[i];
+	}
 	spin_lock_irq(&meta->cache.lock);
 	meta->mapped += result->mapped;
+	meta->nr_others = others;
 	WRITE_ONCE(meta->known, true);
 	spin_unlock_irq(&meta->cache.lock);
+	qed_scan_result_free(result);
+}
+
+/* What unmapping needs to know of each table */
+static int alloc_counts(struct qed_meta *meta)
+{
+	u64 nr = qed_guest_tables(&meta->geo);
+
+	meta->tables = kvcalloc(nr, sizeof(*meta->tables), GFP_KERNEL);
+	meta->empty = kvcalloc(BITS_TO_LONGS(nr), sizeof(*meta->empty),
+			       GFP_KERNEL);
+	return meta->tables && meta->empty ? 0 : -ENOMEM;
 }
 
 /* Scan a clean image that is in use already, see qed_meta_load(). */
@@ -1112,6 +1624,7 @@ static int load_space(struct qed_meta *meta, const struct qed_load_args *args)
 		      meta->client->name, meta->geo.nr_clusters);
 		return -ENOMEM;
 	}
+	qed_reclaim_start(&meta->reclaim, space, qed_meta_cluster_bits(meta));
 	spin_lock_irq(&meta->cache.lock);
 	meta->space = space;
 	spin_unlock_irq(&meta->cache.lock);
@@ -1154,6 +1667,9 @@ static void reset(struct qed_meta *meta, const struct qed_load_args *args)
 	meta->changes = 0;
 	meta->last_change = jiffies;
 	meta->mapped = 0;
+	meta->nr_empty = 0;
+	meta->nr_entered = 0;
+	meta->check.state = QED_CHECK_NONE;
 	meta->zeroed_from = args->zeroed ? args->zeroed_from : U64_MAX;
 	spin_unlock_irq(&meta->cache.lock);
 	WRITE_ONCE(meta->scan_stop, false);
@@ -1171,8 +1687,10 @@ int qed_meta_load(struct qed_meta *meta, const struct qed_load_args *args)
 	if (r)
 		return r;
 
+	if (!args->readonly)
+		r = alloc_counts(meta);
 	/* Space first: its scan finds more, and says more, about a bad L1. */
-	if (!args->readonly && !(args->zeroed && !header_needs_check(meta)))
+	if (!r && !args->readonly && !(args->zeroed && !header_needs_check(meta)))
 		r = load_space(meta, args);
 	if (!r)
 		r = l1_read(meta, args->readonly);
@@ -1194,6 +1712,9 @@ void qed_meta_unload(struct qed_meta *meta)
 
 	WRITE_ONCE(meta->scan_stop, true);
 	cancel_work_sync(&meta->scan_work);
+	flush_work(&meta->check_work);
+	flush_work(&meta->result_work);
+	qed_reclaim_stop(&meta->reclaim);
 
 	spin_lock_irq(&meta->cache.lock);
 	space = meta->space;
@@ -1203,6 +1724,10 @@ void qed_meta_unload(struct qed_meta *meta)
 
 	qed_cache_drop(&meta->cache);
 	l1_free(meta);
+	kvfree(meta->tables);
+	meta->tables = NULL;
+	kvfree(meta->empty);
+	meta->empty = NULL;
 	qed_space_destroy(space);
 }
 
@@ -1243,12 +1768,25 @@ void qed_meta_get_stats(struct qed_meta *meta, struct qed_meta_stats *stats)
 	stats->known = meta->known && meta->space;
 	stats->total = meta->geo.nr_clusters;
 	stats->used = 0;
+	stats->free = 0;
+	stats->zero = 0;
 	if (meta->space) {
 		stats->total = qed_space_nr(meta->space);
-		stats->used = stats->total - qed_space_nr_free(meta->space);
+		stats->free = qed_space_nr_free(meta->space);
+		stats->zero = qed_space_nr_zero(meta->space);
+		stats->used = stats->total - stats->free;
 	}
+	stats->reclaiming = qed_reclaim_nr(&meta->reclaim);
+	stats->trimming = qed_reclaim_trim_state(&meta->reclaim,
+						 &stats->trimmed,
+						 &stats->trim_end);
 	stats->mapped = meta->mapped;
 	stats->virtual = qed_guest_clusters(&meta->geo);
+	stats->check = meta->check.state;
+	stats->checked = meta->check.next;
+	stats->blocks = meta->check.blocks;
+	stats->leaks = meta->check.leaks;
+	stats->defects = atomic64_read(&meta->check.defects.nr);
 	stats->cached_kib = cache->nr_blocks * (QED_BLOCK_SIZE / SZ_1K);
 	stats->cache_limit_kib = cache->max_blocks * (QED_BLOCK_SIZE / SZ_1K);
 	stats->dirty_blocks = cache->nr_dirty;
@@ -1274,11 +1812,14 @@ static void init_state(struct qed_meta *meta)
 	for (i = 0; i < QED_TABLE_LOCKS; i++)
 		mutex_init(&meta->table_mutex[i]);
 	INIT_WORK(&meta->scan_work, background_scan);
+	INIT_WORK(&meta->check_work, check_walk);
+	INIT_WORK(&meta->result_work, check_result);
 }
 
 struct qed_meta *qed_meta_create(struct block_device *bdev,
 				 struct qed_meta_client *client,
-				 unsigned int cache_kib, char **error)
+				 unsigned int cache_kib, bool passdown,
+				 char **error)
 {
 	struct qed_meta *meta;
 	int r = -ENOMEM;
@@ -1304,12 +1845,19 @@ struct qed_meta *qed_meta_create(struct block_device *bdev,
 	r = bioset_init(&meta->bs, QED_COMMIT_BIOS, 0, BIOSET_NEED_BVECS);
 	if (r)
 		goto bad_bios;
+	r = qed_reclaim_init(&meta->reclaim, bdev, &reclaim_client,
+			     client->name);
+	if (r)
+		goto bad_reclaim;
+	meta->reclaim.passdown = passdown;
 	r = header_read(meta, error);
 	if (r)
 		goto bad_image;
 	return meta;
 
 bad_image:
+	qed_reclaim_exit(&meta->reclaim);
+bad_reclaim:
 	bioset_exit(&meta->bs);
 bad_bios:
 	mempool_exit(&meta->pages);
@@ -1325,6 +1873,7 @@ bad_header:
 void qed_meta_destroy(struct qed_meta *meta)
 {
 	qed_meta_unload(meta);
+	qed_reclaim_exit(&meta->reclaim);
 	bioset_exit(&meta->bs);
 	mempool_exit(&meta->pages);
 	qed_cache_exit(&meta->cache);

@@ -13,12 +13,15 @@
 #define DM_QED_META_H
 
 #include <linux/blk_types.h>
+#include <linux/percpu-refcount.h>
 #include <linux/types.h>
 
+#include "dm-qed-check.h"
 #include "dm-qed-space.h"
 
 struct qed_meta;
 struct qed_block;
+struct qed_drop;
 
 /**
  * struct qed_meta_client - what the metadata asks of its user
@@ -28,6 +31,7 @@ struct qed_block;
  * @want_commit: there are uncommitted changes; a commit is due after the
  *	interval, or at once where @now says so. Called in any context.
  * @more_space: clusters have become free. Called in process context.
+ * @event: something that was asked for is done. Called in process context.
  * @name: of the device, for messages
  *
  * The callbacks get the struct they are in and find their user around it.
@@ -37,6 +41,7 @@ struct qed_meta_client {
 		       bool lost);
 	void (*want_commit)(struct qed_meta_client *client, bool now);
 	void (*more_space)(struct qed_meta_client *client);
+	void (*event)(struct qed_meta_client *client);
 	const char *name;
 };
 
@@ -58,10 +63,12 @@ enum qed_extent_kind {
  * struct qed_extent - the longest range of one kind
  * @sector: its place on the image device, for QED_EXTENT_DATA
  * @nr: length in sectors
+ * @hold: for qed_meta_release(), for QED_EXTENT_DATA
  */
 struct qed_extent {
 	sector_t sector;
 	unsigned int nr;
+	struct percpu_ref *hold;
 };
 
 /**
@@ -71,6 +78,17 @@ struct qed_extent {
  * @total: clusters of the device
  * @mapped: clusters of the guest's disk with data
  * @virtual: clusters of the guest's disk
+ * @free: clusters of the device that can be allocated
+ * @zero: those of them that are known to be zero
+ * @reclaiming: clusters that nothing refers to, but that are not free yet
+ * @trimming: free clusters are being given to the device
+ * @trimmed: how far this has come, in clusters
+ * @trim_end: where it ends
+ * @check: how far a check has come
+ * @checked: L2 blocks that it has looked at
+ * @blocks: number of L2 blocks
+ * @leaks: clusters in use that nothing refers to, as it has found
+ * @defects: wrong entries, as it has found
  * @cached_kib: size of the cached L2 blocks
  * @cache_limit_kib: its limit
  * @dirty_blocks: table blocks that differ from the device
@@ -84,6 +102,17 @@ struct qed_meta_stats {
 	u64 total;
 	u64 mapped;
 	u64 virtual;
+	u64 free;
+	u64 zero;
+	u64 reclaiming;
+	bool trimming;
+	u64 trimmed;
+	u64 trim_end;
+	enum qed_check_state check;
+	u64 checked;
+	u64 blocks;
+	u64 leaks;
+	u64 defects;
 	u64 cached_kib;
 	u64 cache_limit_kib;
 	u64 dirty_blocks;
@@ -97,6 +126,7 @@ struct qed_meta_stats {
  * @bdev: the image device
  * @client: callbacks, valid until qed_meta_destroy()
  * @cache_kib: limit of the table cache in KiB
+ * @passdown: give clusters that become free to the image device
  * @error: a phrase for the user where it fails
  *
  * Reads and validates the header only, see qed_meta_load(). What is wrong with
@@ -108,7 +138,8 @@ struct qed_meta_stats {
  */
 struct qed_meta *qed_meta_create(struct block_device *bdev,
 				 struct qed_meta_client *client,
-				 unsigned int cache_kib, char **error);
+				 unsigned int cache_kib, bool passdown,
+				 char **error);
 void qed_meta_destroy(struct qed_meta *meta);
 
 /**
@@ -175,13 +206,20 @@ unsigned int qed_meta_cluster_bits(struct qed_meta *meta);
  * @ext: the result; starts at @sector and has at most @nr sectors
  *
  * Takes no lock and allocates nothing. An UNCACHED or HOLE extent does not
- * reach over the end of a table block.
+ * reach over the end of a table block. The clusters of a DATA extent are not used
+ * for anything else until qed_meta_release().
  *
  * Context: Any context that may enter an RCU read side section.
  * Return: the kind of the extent.
  */
 enum qed_extent_kind qed_meta_lookup(struct qed_meta *meta, sector_t sector,
 				     unsigned int nr, struct qed_extent *ext);
+
+/* The I/O to a DATA extent has completed. Context: Any. */
+static inline void qed_meta_release(struct percpu_ref *hold)
+{
+	percpu_ref_put(hold);
+}
 
 /**
  * qed_meta_is_durable() - are all mappings on stable storage?
@@ -260,12 +298,81 @@ struct qed_space *qed_meta_space(struct qed_meta *meta);
  * @block: the pinned block of the guest clusters
  * @cluster: first guest cluster
  * @run: where they are now
+ * @end: do what qed_meta_end() does, too
  *
  * Context: Any, takes the lock of the metadata.
- * Return: 0, or -EROFS if the metadata has failed: nothing is mapped then.
+ * Return: 0, or -EROFS if the metadata has failed: nothing is mapped then, or ended.
  */
 int qed_meta_map(struct qed_meta *meta, struct qed_block *block, u64 cluster,
-		 const struct qed_run *run);
+		 const struct qed_run *run, bool end);
+
+/* The first guest cluster behind the block that maps a cluster. */
+u64 qed_block_end(u64 cluster);
+
+/* Number of runs of data from @cluster on, none over the end. Context: Any. */
+unsigned int qed_block_runs(struct qed_meta *meta, struct qed_block *block,
+			    u64 cluster, unsigned int nr);
+
+/**
+ * qed_meta_can_unmap() - is it known what is mapped?
+ * @meta: the loaded metadata
+ *
+ * Context: Any.
+ * Return: false during a background scan.
+ */
+bool qed_meta_can_unmap(struct qed_meta *meta);
+
+/**
+ * qed_meta_unmap() - take away mappings
+ * @meta: the loaded metadata
+ * @block: the pinned block of the guest clusters
+ * @cluster: first guest cluster
+ * @nr: number of them, none over the end of the block
+ * @drop: takes the clusters; handed over if there are any
+ *
+ * To be called between qed_meta_begin() and qed_meta_end(), and not while one
+ * of the clusters is being written for the first time. The clusters become free
+ * when that is durable and no bio uses them any more.
+ *
+ * Context: Any, takes the lock of the metadata.
+ * Return: how many of the clusters are unmapped now, from the first one on, less
+ * than @nr if @drop was full; -EROFS if the metadata has failed.
+ */
+int qed_meta_unmap(struct qed_meta *meta, struct qed_block *block, u64 cluster,
+		   unsigned int nr, struct qed_drop *drop);
+
+/* Clusters that will become free after a commit with a flush. Context: Any. */
+u64 qed_meta_reclaiming(struct qed_meta *meta);
+
+/**
+ * qed_meta_throttle() - wait while too much is to be reclaimed
+ * @meta: the loaded metadata
+ *
+ * Context: Process context, nothing pinned or held; may sleep and commit.
+ * Return: 0, or the error of the commit.
+ */
+int qed_meta_throttle(struct qed_meta *meta);
+
+/**
+ * qed_meta_trim() - give free clusters to the image device, in the background
+ * @meta: the loaded metadata
+ *
+ * Context: Process context.
+ * Return: 0, -EROFS, -EBUSY if it is being done, -EOPNOTSUPP.
+ */
+int qed_meta_trim(struct qed_meta *meta);
+
+/**
+ * qed_meta_check() - check all tables against the space map, in the background
+ * @meta: the loaded metadata
+ *
+ * Mapping and unmapping go on. If an entry is wrong the metadata fails.
+ *
+ * Context: Process context, may sleep.
+ * Return: 0; -EBUSY if it is being done, or during a background scan; -EROFS,
+ * -ENOMEM.
+ */
+int qed_meta_check(struct qed_meta *meta);
 
 /**
  * qed_meta_commit() - write the changed table blocks
@@ -283,7 +390,9 @@ int qed_meta_map(struct qed_meta *meta, struct qed_block *block, u64 cluster,
  * Blocks are copied first: allocations go on during a commit.
  *
  * Context: Process context, may sleep.
- * Return: 0, -EROFS if the metadata has failed, or the error of the device.
+ * Return: 0; -ENOSPC if the image device has no space for the tables, which does
+ * no harm and may be tried again; -EROFS if the metadata has failed, or the error
+ * of the device.
  */
 int qed_meta_commit(struct qed_meta *meta, bool flush);
 

@@ -83,6 +83,8 @@ static void chunks_free(struct qed_chunk *chunks)
 {
 	unsigned int i, j;
 
+	if (!chunks)
+		return;
 	for (i = 0; i <= QED_SCAN_DEPTH; i++)
 		for (j = 0; j < QED_CHUNK_BLOCKS; j++)
 			if (chunks[i].pages[j])
@@ -193,6 +195,7 @@ static const char *claim(struct qed_scan *scan, u64 entry, u64 nr)
 			return "refers to a cluster that is referenced already";
 	for (i = 0; i < nr; i++)
 		__set_bit(first + i, scan->result->used);
+	scan->result->nr_used += nr;
 	return NULL;
 }
 
@@ -213,6 +216,8 @@ static void check_l2_entry(struct qed_scan *scan, struct qed_chunk *chunk,
 			      entry, what);
 	else if (cluster < qed_guest_clusters(geo))
 		scan->result->mapped++;
+	if (!what && chunk->l1_index < qed_guest_tables(geo))
+		scan->result->tables[chunk->l1_index]++;
 }
 
 static void check_l2_chunk(struct qed_scan *scan, struct qed_chunk *chunk)
@@ -278,6 +283,7 @@ static int scan_l1_entry(struct qed_scan *scan, u64 index, u64 entry)
 		qed_defect_l1(&scan->defects, scan->geo, index, entry, what);
 		return 0;
 	}
+	scan->result->nr_tables += index < qed_guest_tables(scan->geo);
 	return scan_l2(scan, index, table);
 }
 
@@ -336,20 +342,21 @@ int qed_scan(const struct qed_scan_args *args, struct qed_scan_result *result)
 	u64 cluster, defects;
 	int r, r2;
 
-	result->mapped = 0;
+	memset(result, 0, sizeof(*result));
 	result->used = qed_space_bitmap(geo->nr_clusters);
-	if (!result->used)
-		return -ENOMEM;
+	result->tables = kvcalloc(qed_guest_tables(geo),
+				  sizeof(*result->tables), GFP_KERNEL);
 	scan.chunks = chunks_alloc();
-	if (!scan.chunks) {
-		vfree(result->used);
-		return -ENOMEM;
+	if (!result->used || !result->tables || !scan.chunks) {
+		r = -ENOMEM;
+		goto out;
 	}
 
 	for (cluster = 0; cluster < geo->header_clusters; cluster++)
 		__set_bit(cluster, result->used);
 	for (i = 0; i < geo->table_clusters; i++)
 		__set_bit(geo->l1_first + i, result->used);
+	result->nr_used = geo->header_clusters + geo->table_clusters;
 
 	r = scan_l1(&scan);
 	for (i = 0; i < QED_SCAN_DEPTH; i++) {
@@ -364,8 +371,15 @@ int qed_scan(const struct qed_scan_args *args, struct qed_scan_result *result)
 		r = -EUCLEAN;
 	}
 
+out:
 	chunks_free(scan.chunks);
 	if (r)
-		vfree(result->used);
+		qed_scan_result_free(result);
 	return r;
+}
+
+void qed_scan_result_free(struct qed_scan_result *result)
+{
+	vfree(result->used);
+	kvfree(result->tables);
 }

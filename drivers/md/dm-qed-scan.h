@@ -35,13 +35,18 @@ struct qed_scan_args {
 
 /**
  * struct qed_scan_result - what a scan has found
- * @used: a bit set for every cluster of the device that is referenced, to be
- *	freed with vfree()
+ * @used: a bit set for every cluster of the device that is referenced
+ * @nr_used: number of these bits
  * @mapped: number of guest clusters that have a data cluster
+ * @nr_tables: number of L2 tables, as far as the guest's disk needs them
+ * @tables: number of data clusters of each of them, by L1 entry
  */
 struct qed_scan_result {
 	unsigned long *used;
+	u64 nr_used;
 	u64 mapped;
+	u64 nr_tables;
+	u32 *tables;
 };
 
 /**
@@ -72,5 +77,6 @@ void qed_defect_l2(struct qed_defects *defects, const struct qed_geometry *geo,
  * -ENOMEM.
  */
 int qed_scan(const struct qed_scan_args *args, struct qed_scan_result *result);
+void qed_scan_result_free(struct qed_scan_result *result);
 
 #endif /* DM_QED_SCAN_H */

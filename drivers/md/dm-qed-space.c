@@ -13,8 +13,8 @@
 
 #include "dm-qed-space.h"
 
-/* Clusters handled with the lock held when a scan is installed */
-#define QED_INSTALL_STEP	(64 * BITS_PER_LONG)
+/* Clusters that are looked at, one by one, with the lock held */
+#define QED_STEP	(64 * BITS_PER_LONG)
 
 struct qed_space {
 	/*
@@ -25,6 +25,8 @@ struct qed_space {
 
 	u64 nr;
 	u64 nr_free;
+	u64 nr_zero;		/* of the free clusters */
+	u64 nr_allocated;	/* ever, and not given back */
 	u64 zeroed_from;	/* constant: limit of qed_space_install() */
 	u64 cursor;		/* where next-fit goes on */
 	unsigned long *used;
@@ -70,6 +72,7 @@ struct qed_space *qed_space_create(u64 nr, u64 zeroed_from)
 	space->nr = nr;
 	space->zeroed_from = min(nr, zeroed_from);
 	space->nr_free = nr - space->zeroed_from;
+	space->nr_zero = space->nr_free;
 	/* With nothing known to be zero next-fit starts at the first hole. */
 	space->cursor = space->nr_free ? space->zeroed_from : 0;
 	set_bits(space->used, 0, space->zeroed_from);
@@ -92,7 +95,7 @@ void qed_space_install(struct qed_space *space, const unsigned long *used)
 	u64 first, end, bit;
 
 	for (first = 0; first < space->zeroed_from; first = end) {
-		end = min(first + QED_INSTALL_STEP, space->zeroed_from);
+		end = min(first + QED_STEP, space->zeroed_from);
 		spin_lock_irq(&space->lock);
 		for (bit = first; bit < end; bit++) {
 			if (!test_bit(bit, used)) {
@@ -136,7 +139,26 @@ int qed_space_grow(struct qed_space *space, u64 nr)
 	return 1;
 }
 
-/* Finds a run in [from, to). */
+/* Finds a run of clusters known to be zero in [from, to). */
+static bool find_zero_run(struct qed_space *space, u64 from, u64 to, u64 least,
+			  u64 want, struct qed_run *run)
+{
+	u64 first, end = from;
+
+	run->zero = true;
+	do {
+		first = find_next_bit(space->zero, to, end);
+		if (first >= to)
+			return false;
+		end = find_next_zero_bit(space->zero, min(to, first + want),
+					 first);
+	} while (end - first < least);
+	run->first = first;
+	run->nr = end - first;
+	return true;
+}
+
+/* Finds a run of any clusters in [from, to). */
 static bool find_run(struct qed_space *space, u64 from, u64 to, u64 least,
 		     u64 want, struct qed_run *run)
 {
@@ -167,27 +189,40 @@ static bool find_run(struct qed_space *space, u64 from, u64 to, u64 least,
 	}
 }
 
+/* Caller holds the lock. */
+static void use(struct qed_space *space, const struct qed_run *run)
+{
+	u64 bit;
+
+	for (bit = run->first; bit < run->first + run->nr; bit++) {
+		__set_bit(bit, space->used);
+		space->nr_zero -= __test_and_clear_bit(bit, space->zero);
+	}
+	space->nr_free -= run->nr;
+}
+
 int qed_space_alloc(struct qed_space *space, u64 least, u64 want,
 		    struct qed_run *run)
 {
 	unsigned long flags;
 	int r = -ENOSPC;
-	u64 bit;
+	u64 again;
 
 	spin_lock_irqsave(&space->lock, flags);
-	if (space->nr_free < least)
-		goto out;
 	/* The second try may overlap the first one: a run can span the cursor. */
-	if (!find_run(space, space->cursor, space->nr, least, want, run) &&
-	    !find_run(space, 0, min(space->cursor + least, space->nr), least,
-		      want, run))
+	again = min(space->cursor + least, space->nr);
+	if (space->nr_zero >= least &&
+	    (find_zero_run(space, space->cursor, space->nr, least, want, run) ||
+	     find_zero_run(space, 0, again, least, want, run)))
+		goto found;
+	if (space->nr_free < least ||
+	    (!find_run(space, space->cursor, space->nr, least, want, run) &&
+	     !find_run(space, 0, again, least, want, run)))
 		goto out;
+found:
 
-	for (bit = run->first; bit < run->first + run->nr; bit++) {
-		__set_bit(bit, space->used);
-		__clear_bit(bit, space->zero);
-	}
-	space->nr_free -= run->nr;
+	use(space, run);
+	space->nr_allocated += run->nr;
 	space->cursor = run->first + run->nr;
 	r = 0;
 out:
@@ -195,16 +230,85 @@ out:
 	return r;
 }
 
-void qed_space_free(struct qed_space *space, u64 first, u64 nr)
+/* Caller holds the lock. */
+static void unuse(struct qed_space *space, const struct qed_run *run, bool zero)
 {
-	unsigned long flags;
 	u64 bit;
 
-	spin_lock_irqsave(&space->lock, flags);
-	for (bit = first; bit < first + nr; bit++)
+	for (bit = run->first; bit < run->first + run->nr; bit++) {
 		__clear_bit(bit, space->used);
-	space->nr_free += nr;
+		if (zero)
+			__set_bit(bit, space->zero);
+	}
+	space->nr_free += run->nr;
+	if (zero)
+		space->nr_zero += run->nr;
+}
+
+void qed_space_free(struct qed_space *space, const struct qed_run *run)
+{
+	unsigned long flags;
+
+	spin_lock_irqsave(&space->lock, flags);
+	unuse(space, run, run->zero);
 	spin_unlock_irqrestore(&space->lock, flags);
+}
+
+void qed_space_give_back(struct qed_space *space, const struct qed_run *run)
+{
+	unsigned long flags;
+
+	spin_lock_irqsave(&space->lock, flags);
+	unuse(space, run, false);
+	space->nr_allocated -= run->nr;
+	spin_unlock_irqrestore(&space->lock, flags);
+}
+
+bool qed_space_take_unzeroed(struct qed_space *space, u64 from, u64 to,
+			     u64 want, struct qed_run *run)
+{
+	bool found = false;
+	u64 end, step;
+
+	/* In steps, for those that wait for the lock with interrupts off. */
+	for (; from < to && !found; from = step) {
+		step = min(from + QED_STEP, to);
+		spin_lock_irq(&space->lock);
+		while (from < step && (test_bit(from, space->used) ||
+				       test_bit(from, space->zero)))
+			from++;
+		for (end = from; end < step && end < from + want; end++)
+			if (test_bit(end, space->used) ||
+			    test_bit(end, space->zero))
+				break;
+		found = end > from;
+		if (found) {
+			run->first = from;
+			run->nr = end - from;
+			run->zero = false;
+			use(space, run);
+		}
+		spin_unlock_irq(&space->lock);
+		cond_resched();
+	}
+	return found;
+}
+
+u64 qed_space_end(struct qed_space *space)
+{
+	u64 i = BITS_TO_LONGS(qed_space_nr(space)), stop;
+	unsigned long word = 0;
+
+	while (i && !word) {
+		stop = i > QED_STEP / BITS_PER_LONG ?
+		       i - QED_STEP / BITS_PER_LONG : 0;
+		spin_lock_irq(&space->lock);
+		while (i > stop && !word)
+			word = space->used[--i];
+		spin_unlock_irq(&space->lock);
+		cond_resched();
+	}
+	return word ? i * BITS_PER_LONG + __fls(word) + 1 : 0;
 }
 
 bool qed_space_is_used(struct qed_space *space, u64 cluster)
@@ -218,6 +322,16 @@ bool qed_space_is_used(struct qed_space *space, u64 cluster)
 	return used;
 }
 
+void qed_space_count(struct qed_space *space, u64 *used, u64 *allocated)
+{
+	unsigned long flags;
+
+	spin_lock_irqsave(&space->lock, flags);
+	*used = space->nr - space->nr_free;
+	*allocated = space->nr_allocated;
+	spin_unlock_irqrestore(&space->lock, flags);
+}
+
 u64 qed_space_nr(struct qed_space *space)
 {
 	return READ_ONCE(space->nr);
@@ -226,4 +340,9 @@ u64 qed_space_nr(struct qed_space *space)
 u64 qed_space_nr_free(struct qed_space *space)
 {
 	return READ_ONCE(space->nr_free);
+}
+
+u64 qed_space_nr_zero(struct qed_space *space)
+{
+	return READ_ONCE(space->nr_zero);
 }

@@ -77,8 +77,9 @@ int qed_space_grow(struct qed_space *space, u64 nr);
  * @want: largest number of clusters to allocate
  * @run: the result
  *
- * Next-fit. A run of more than @least clusters is never mixed: all of it is known
- * to be zero or none.
+ * Next-fit, of clusters that are known to be zero as long as there are any: these
+ * need no fill, and no order of writes. A run of more than @least clusters is never
+ * mixed: all of it is known to be zero or none.
  *
  * Context: Any, takes the map's lock.
  * Return: 0 or -ENOSPC.
@@ -89,18 +90,57 @@ int qed_space_alloc(struct qed_space *space, u64 least, u64 want,
 /**
  * qed_space_free() - give back clusters that no durable table refers to
  * @space: the map
- * @first: first cluster
- * @nr: number of clusters
+ * @run: the clusters; @run.zero says whether they are durably zero by now
  *
- * The clusters are no longer taken for zero. Context: Any.
+ * Context: Any.
  */
-void qed_space_free(struct qed_space *space, u64 first, u64 nr);
+void qed_space_free(struct qed_space *space, const struct qed_run *run);
+
+/**
+ * qed_space_give_back() - undo an allocation
+ * @space: the map
+ * @run: the clusters; something may have been written to them
+ *
+ * Context: Any.
+ */
+void qed_space_give_back(struct qed_space *space, const struct qed_run *run);
+
+/**
+ * qed_space_take_unzeroed() - allocate free clusters that are not known to be zero
+ * @space: the map
+ * @from: look from this cluster on
+ * @to: no further than to this one, which is left out
+ * @want: largest number of clusters to allocate
+ * @run: the result, the first such run; nothing else is allocated with it
+ *
+ * It does not count as allocated, see qed_space_count().
+ *
+ * Context: Process context, takes the map's lock.
+ * Return: true if there was one.
+ */
+bool qed_space_take_unzeroed(struct qed_space *space, u64 from, u64 to,
+			     u64 want, struct qed_run *run);
+
+/* The high-water mark: end of the highest cluster in use. Context: Process. */
+u64 qed_space_end(struct qed_space *space);
 
 /* Is this cluster allocated? Context: Any, takes the map's lock. */
 bool qed_space_is_used(struct qed_space *space, u64 cluster);
 
-/* Number of clusters, of the device and free. Context: Any. */
+/**
+ * qed_space_count() - count what is in use
+ * @space: the map
+ * @used: clusters in use
+ * @allocated: clusters that were ever allocated, without those that
+ *	qed_space_give_back() has got back
+ *
+ * Context: Any, takes the map's lock: the numbers are of the same moment.
+ */
+void qed_space_count(struct qed_space *space, u64 *used, u64 *allocated);
+
+/* Number of clusters: of the device, free, free and known to be zero. Any. */
 u64 qed_space_nr(struct qed_space *space);
 u64 qed_space_nr_free(struct qed_space *space);
+u64 qed_space_nr_zero(struct qed_space *space);
 
 #endif /* DM_QED_SPACE_H */

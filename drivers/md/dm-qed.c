@@ -24,6 +24,7 @@
 #include "dm-qed-compat.h"
 #include "dm-qed-format.h"
 #include "dm-qed-meta.h"
+#include "dm-qed-reclaim.h"
 
 #define DM_MSG_PREFIX "qed"
 
@@ -31,6 +32,9 @@
 #define QED_MIN_CACHE_KIB		64
 #define QED_DEFAULT_COMMIT_MS		1000
 #define QED_MAX_COMMIT_MS		(60 * 60 * 1000)
+
+/* Longest wait for space, in seconds; 0: no end */
+#define QED_NO_SPACE_TIMEOUT		60
 
 /* NEED_CHECK is cleared after so much time without an allocation */
 #define QED_IDLE			(5 * HZ)
@@ -70,6 +74,8 @@ static const char * const mode_names[] = {
 struct qed_features {
 	bool read_only;
 	bool error_if_no_space;
+	bool ignore_discard;
+	bool no_discard_passdown;
 	bool zeroed;
 	u64 zeroed_from;		/* clusters */
 	u64 low_water;			/* clusters */
@@ -92,6 +98,7 @@ struct qed {
 	struct workqueue_struct *commit_wq;	/* what the others may wait for */
 	struct delayed_work commit_work;
 	struct delayed_work idle_work;
+	struct delayed_work no_space_work;
 
 	/*
 	 * Protects the members up to the next comment. Taken in bio completion
@@ -101,14 +108,19 @@ struct qed {
 	struct rb_root cells;		/* by guest cluster, none overlap */
 	struct bio_list commit_bios;	/* complete when all is durable */
 	struct bio_list nospace_bios;	/* wait for clusters */
+	unsigned int nr_nospace;	/* length of that list */
 	unsigned long nospace_seq;	/* counts when they should try again */
+	bool lower_full;		/* the image device itself has no space */
+	bool commit_full;		/* not even for tables: commit_bios wait */
+	bool flush_wanted;		/* by those that wait for clusters */
 	bool lost;			/* writes, and no flush has told */
 
 	mempool_t cell_pool;
 	struct bio_set bs;
 
-	/* Serialises changes of the mode, and low_water events. */
+	/* Serialises changes of the mode, what depends on it, low_water events. */
 	struct mutex mode_mutex;
+	bool no_space_expired;		/* who waits for space has waited too long */
 	bool low_water_reached;
 
 	/* Serialises load and unload of the metadata with messages. */
@@ -125,10 +137,14 @@ struct qed {
  * @pending: bios below, and one for the work itself
  * @status: of the first of them that failed
  * @sync: complete it only after a commit and a flush
+ * @lower_full: the image device has had no space for some of it: try all again
  * @end_io: the one to restore when the bio itself comes back from below
  * @cell: that it writes to then, or NULL
+ * @hold: of the extent that the bio itself was mapped to, or NULL
+ * @iter: of the whole bio
  *
- * Its bio is advanced over what was submitted so far.
+ * Its bio is advanced over what was submitted so far. Of a bio that could be mapped
+ * at once only @hold and, if it writes, @iter are valid.
  */
 struct qed_io {
 	struct work_struct work;
@@ -136,15 +152,18 @@ struct qed_io {
 	atomic_t pending;
 	blk_status_t status;
 	bool sync;
+	bool lower_full;
 	bio_end_io_t *end_io;
 	struct qed_cell *cell;
+	struct percpu_ref *hold;
+	struct bvec_iter iter;
 };
 
 /**
  * struct qed_cell - guest clusters whose first write is under way
  * @node: in the tree of cells
  * @first: first guest cluster
- * @run: where they go to; @run.nr is their number even before
+ * @run: where they go to
  * @block: their pinned table block
  * @refs: writes under way
  * @open: nothing has to be filled, other writes may go to @run at once
@@ -166,8 +185,11 @@ struct qed_cell {
 struct qed_clone {
 	struct qed_io *io;
 	struct qed_cell *cell;		/* or NULL */
+	struct percpu_ref *hold;	/* or NULL */
 	struct bio bio;
 };
+
+static unsigned int no_space_timeout_secs = QED_NO_SPACE_TIMEOUT;
 
 static struct kmem_cache *cell_slab;
 static struct page *zeroes;
@@ -214,19 +236,34 @@ static void retry_bios(struct qed *qed, struct bio_list *bios)
 		queue_work(qed->wq, &bio_io(bio)->work);
 }
 
+/* Caller holds the lock. */
+static struct bio_list take_nospace(struct qed *qed)
+{
+	struct bio_list bios = qed->nospace_bios;
+
+	bio_list_init(&qed->nospace_bios);
+	qed->nr_nospace = 0;
+	return bios;
+}
+
 /* Let the writes that wait for space try again. Context: Any. */
 static void retry_nospace(struct qed *qed)
 {
 	struct bio_list bios;
 	unsigned long flags;
+	bool commit;
 
 	spin_lock_irqsave(&qed->lock, flags);
-	bios = qed->nospace_bios;
-	bio_list_init(&qed->nospace_bios);
+	bios = take_nospace(qed);
 	qed->nospace_seq++;
+	WRITE_ONCE(qed->lower_full, false);
+	commit = qed->commit_full;
+	WRITE_ONCE(qed->commit_full, false);
 	spin_unlock_irqrestore(&qed->lock, flags);
 
 	retry_bios(qed, &bios);
+	if (commit)
+		mod_delayed_work(qed->commit_wq, &qed->commit_work, 0);
 }
 
 /*
@@ -245,11 +282,13 @@ static bool __set_mode(struct qed *qed, enum qed_mode mode, bool load)
 		DMINFO("%s: switching from mode %s to %s", qed_name(qed),
 		       mode_names[qed->mode], mode_names[mode]);
 	WRITE_ONCE(qed->mode, mode);
+	WRITE_ONCE(qed->no_space_expired, false);
 	return true;
 }
 
 static void set_mode(struct qed *qed, enum qed_mode mode, bool load)
 {
+	unsigned int timeout = READ_ONCE(no_space_timeout_secs);
 	bool changed;
 
 	mutex_lock(&qed->mode_mutex);
@@ -258,10 +297,42 @@ static void set_mode(struct qed *qed, enum qed_mode mode, bool load)
 	if (!changed)
 		return;
 
-	/* Those that waited in the old mode have to see the new one. */
-	if (mode != QED_MODE_OUT_OF_SPACE)
+	if (mode == QED_MODE_OUT_OF_SPACE) {
+		if (timeout && !qed->features.error_if_no_space)
+			queue_delayed_work(qed->commit_wq, &qed->no_space_work,
+					   (unsigned long)timeout * HZ);
+	} else {
+		/* Those that waited in the old mode have to see the new one. */
+		cancel_delayed_work(&qed->no_space_work);
 		retry_nospace(qed);
+	}
 	dm_table_event(qed->ti->table);
+}
+
+/* Those that wait try once more, and fail. */
+static void do_no_space(struct work_struct *work)
+{
+	struct qed *qed = container_of(to_delayed_work(work), struct qed,
+				       no_space_work);
+
+	bool expired;
+
+	mutex_lock(&qed->mode_mutex);
+	expired = qed->mode == QED_MODE_OUT_OF_SPACE;
+	WRITE_ONCE(qed->no_space_expired, expired);
+	mutex_unlock(&qed->mode_mutex);
+	if (!expired)
+		return;
+	DMWARN("%s: no space for %u seconds: writes that need it fail now",
+	       qed_name(qed), READ_ONCE(no_space_timeout_secs));
+	retry_nospace(qed);
+}
+
+/* Is a write to fail, rather than wait for space? */
+static bool fails_without_space(struct qed *qed)
+{
+	return qed->features.error_if_no_space ||
+	       READ_ONCE(qed->no_space_expired);
 }
 
 static void check_low_water(struct qed *qed)
@@ -341,8 +412,13 @@ static void meta_more_space(struct qed_meta_client *client)
 	retry_nospace(client_to_qed(client));
 }
 
+static void meta_event(struct qed_meta_client *client)
+{
+	dm_table_event(client_to_qed(client)->ti->table);
+}
+
 /*----------------------------------------------------------------
- * Commits
+ * Bios that have to wait
  *----------------------------------------------------------------
  */
 
@@ -357,25 +433,185 @@ static void complete_after_commit(struct qed *qed, struct bio *bio)
 	mod_delayed_work(qed->commit_wq, &qed->commit_work, 0);
 }
 
+/* Begin with a bio again, from the worker. Context: Any. */
+static void io_restart(struct qed_io *io)
+{
+	struct bio *bio = io_bio(io);
+
+	bio->bi_iter = io->iter;
+	bio->bi_status = BLK_STS_OK;
+	/* It may have been split below. */
+	bio_clear_flag(bio, BIO_CHAIN);
+	atomic_set(&bio->__bi_remaining, 1);
+	atomic_set(&io->pending, 1);
+	io->status = BLK_STS_OK;
+	queue_work(io->qed->wq, &io->work);
+}
+
+static void io_put(struct qed_io *io, blk_status_t status)
+{
+	struct bio *bio = io_bio(io);
+
+	if (unlikely(status))
+		cmpxchg(&io->status, BLK_STS_OK, status);
+	if (!atomic_dec_and_test(&io->pending))
+		return;
+
+	if (unlikely(io->lower_full)) {
+		io_restart(io);
+		return;
+	}
+	bio->bi_status = io->status;
+	if (io->sync && !io->status)
+		complete_after_commit(io->qed, bio);
+	else
+		bio_endio(bio);
+}
+
+/* Requeued bios are kept by dm core until the device is resumed. */
+static void requeue_nospace(struct qed *qed)
+{
+	struct bio_list bios, commit_bios = BIO_EMPTY_LIST;
+	struct bio *bio;
+
+	spin_lock_irq(&qed->lock);
+	bios = take_nospace(qed);
+	if (qed->commit_full) {
+		commit_bios = qed->commit_bios;
+		bio_list_init(&qed->commit_bios);
+	}
+	spin_unlock_irq(&qed->lock);
+
+	while ((bio = bio_list_pop(&bios)))
+		io_put(bio_io(bio), BLK_STS_DM_REQUEUE);
+	while ((bio = bio_list_pop(&commit_bios))) {
+		bio->bi_status = BLK_STS_DM_REQUEUE;
+		bio_endio(bio);
+	}
+}
+
+/* Make clusters free that only lack a commit. */
+static void want_flush(struct qed *qed)
+{
+	spin_lock_irq(&qed->lock);
+	qed->flush_wanted = true;
+	spin_unlock_irq(&qed->lock);
+	mod_delayed_work(qed->commit_wq, &qed->commit_work, 0);
+}
+
+/*
+ * There was no space for this bio when nospace_seq was @seq. Returns like
+ * do_io().
+ */
+static int io_no_space(struct qed *qed, struct qed_io *io, unsigned long seq)
+{
+	bool wait;
+
+	if (qed_meta_reclaiming(qed->meta)) {
+		want_flush(qed);
+	} else {
+		set_mode(qed, QED_MODE_OUT_OF_SPACE, false);
+		if (fails_without_space(qed))
+			return -ENOSPC;
+	}
+
+	spin_lock_irq(&qed->lock);
+	wait = qed->nospace_seq == seq;
+	if (wait) {
+		bio_list_add(&qed->nospace_bios, io_bio(io));
+		qed->nr_nospace++;
+	}
+	spin_unlock_irq(&qed->lock);
+
+	/* Presuspend may have come too early to see it. */
+	if (wait && dm_noflush_suspending(qed->ti))
+		requeue_nospace(qed);
+	return wait;
+}
+
+/* The image device itself had no space for some of it. Returns like do_io(). */
+static int io_lower_full(struct qed *qed, struct qed_io *io)
+{
+	unsigned long seq;
+
+	io->lower_full = false;
+	spin_lock_irq(&qed->lock);
+	WRITE_ONCE(qed->lower_full, true);
+	seq = qed->nospace_seq;
+	spin_unlock_irq(&qed->lock);
+	return io_no_space(qed, io, seq);
+}
+
+/* There may be a cluster while others wait for more of them, for a table. */
+static void found_space(struct qed *qed)
+{
+	bool wait;
+
+	spin_lock_irq(&qed->lock);
+	wait = !bio_list_empty(&qed->nospace_bios) || qed->lower_full ||
+	       qed->commit_full;
+	spin_unlock_irq(&qed->lock);
+	if (!wait)
+		set_mode(qed, QED_MODE_RW, false);
+}
+
+/*----------------------------------------------------------------
+ * Commits
+ *----------------------------------------------------------------
+ */
+
+/*
+ * The image device has no space for the tables. What waits for the commit goes on
+ * to do so until there is some. Returns whether it does.
+ */
+static bool commit_no_space(struct qed *qed, struct bio_list *bios,
+			    unsigned long seq)
+{
+	bool again;
+
+	set_mode(qed, QED_MODE_OUT_OF_SPACE, false);
+	if (fails_without_space(qed))
+		return false;
+
+	spin_lock_irq(&qed->lock);
+	bio_list_merge_head(&qed->commit_bios, bios);
+	again = qed->nospace_seq != seq;
+	WRITE_ONCE(qed->commit_full, !again);
+	spin_unlock_irq(&qed->lock);
+
+	if (again)
+		mod_delayed_work(qed->commit_wq, &qed->commit_work, 0);
+	else if (dm_noflush_suspending(qed->ti))
+		requeue_nospace(qed);
+	return true;
+}
+
 /* One commit serves all bios that have come so far. */
 static void do_commit(struct work_struct *work)
 {
 	struct qed *qed = container_of(to_delayed_work(work), struct qed,
 				       commit_work);
 	struct bio_list bios;
-	bool flush = false;
+	unsigned long seq;
+	bool flush, tell = false;
 	struct bio *bio;
 	int r;
 
 	spin_lock_irq(&qed->lock);
 	bios = qed->commit_bios;
 	bio_list_init(&qed->commit_bios);
+	flush = qed->flush_wanted || !bio_list_empty(&bios);
+	qed->flush_wanted = false;
+	seq = qed->nospace_seq;
 	spin_unlock_irq(&qed->lock);
 
-	r = qed_meta_commit(qed->meta, !bio_list_empty(&bios));
+	/* Clusters become free only when it is durable that they are not mapped. */
+	r = qed_meta_commit(qed->meta, flush || qed_meta_reclaiming(qed->meta));
+	if (r == -ENOSPC && commit_no_space(qed, &bios, seq))
+		return;
 	bio_list_for_each(bio, &bios)
-		flush |= !!(bio->bi_opf & REQ_PREFLUSH);
-	if (flush && take_lost(qed))
+		tell |= !!(bio->bi_opf & REQ_PREFLUSH);
+	if (tell && take_lost(qed))
 		r = -EIO;
 	while ((bio = bio_list_pop(&bios))) {
 		bio->bi_status = errno_to_blk_status(r);
@@ -391,78 +627,6 @@ static void do_idle(struct work_struct *work)
 
 	if (delay)
 		queue_delayed_work(qed->commit_wq, &qed->idle_work, delay);
-}
-
-/*----------------------------------------------------------------
- * Bios that have to wait
- *----------------------------------------------------------------
- */
-
-static void io_put(struct qed_io *io, blk_status_t status)
-{
-	struct bio *bio = io_bio(io);
-
-	if (unlikely(status))
-		cmpxchg(&io->status, BLK_STS_OK, status);
-	if (!atomic_dec_and_test(&io->pending))
-		return;
-
-	bio->bi_status = io->status;
-	if (io->sync && !io->status)
-		complete_after_commit(io->qed, bio);
-	else
-		bio_endio(bio);
-}
-
-/* Requeued bios are kept by dm core until the device is resumed. */
-static void requeue_nospace(struct qed *qed)
-{
-	struct bio_list bios;
-	struct bio *bio;
-
-	spin_lock_irq(&qed->lock);
-	bios = qed->nospace_bios;
-	bio_list_init(&qed->nospace_bios);
-	spin_unlock_irq(&qed->lock);
-
-	while ((bio = bio_list_pop(&bios)))
-		io_put(bio_io(bio), BLK_STS_DM_REQUEUE);
-}
-
-/*
- * There was no cluster for this bio when nospace_seq was @seq. Returns like
- * do_io().
- */
-static int io_no_space(struct qed *qed, struct qed_io *io, unsigned long seq)
-{
-	bool wait;
-
-	set_mode(qed, QED_MODE_OUT_OF_SPACE, false);
-	if (qed->features.error_if_no_space)
-		return -ENOSPC;
-
-	spin_lock_irq(&qed->lock);
-	wait = qed->nospace_seq == seq;
-	if (wait)
-		bio_list_add(&qed->nospace_bios, io_bio(io));
-	spin_unlock_irq(&qed->lock);
-
-	/* Presuspend may have come too early to see it. */
-	if (wait && dm_noflush_suspending(qed->ti))
-		requeue_nospace(qed);
-	return wait;
-}
-
-/* There may be a cluster while others wait for more of them, for a table. */
-static void found_space(struct qed *qed)
-{
-	bool wait;
-
-	spin_lock_irq(&qed->lock);
-	wait = !bio_list_empty(&qed->nospace_bios);
-	spin_unlock_irq(&qed->lock);
-	if (!wait)
-		set_mode(qed, QED_MODE_RW, false);
 }
 
 /*----------------------------------------------------------------
@@ -501,10 +665,11 @@ static bool cell_before(struct rb_node *a, const struct rb_node *b)
 }
 
 /* Free a cell that is not in the tree, and look again at those it held up. */
-static void cell_free(struct qed *qed, struct qed_cell *cell)
+static void cell_free(struct qed *qed, struct qed_cell *cell, bool ended)
 {
 	retry_bios(qed, &cell->waiters);
-	qed_meta_end(qed->meta, cell->block);
+	if (!ended)
+		qed_meta_end(qed->meta, cell->block);
 	mempool_free(cell, &qed->cell_pool);
 }
 
@@ -516,31 +681,35 @@ static void cell_free(struct qed *qed, struct qed_cell *cell)
 static blk_status_t cell_put(struct qed *qed, struct qed_cell *cell,
 			     blk_status_t status)
 {
+	bool last, mapped, ended = false;
 	unsigned long flags;
-	bool last, mapped;
 
 	spin_lock_irqsave(&qed->lock, flags);
+	last = !--cell->refs;
 	if (!status && !cell->mapped) {
+		/* The only write of a cell, as most are: all of it in one go. */
 		if (qed_meta_map(qed->meta, cell->block, cell->first,
-				 &cell->run))
+				 &cell->run, last)) {
 			status = BLK_STS_IOERR;
-		else
+		} else {
 			cell->mapped = true;
+			ended = last;
+		}
 	}
 	mapped = cell->mapped;
-	last = !--cell->refs;
 	if (last)
 		rb_erase(&cell->node, &qed->cells);
 	spin_unlock_irqrestore(&qed->lock, flags);
 
 	if (!last)
 		return status;
-	/* Cluster 0, the header, stands for none: there was no space. */
-	if (!mapped && cell->run.first) {
+	if (!mapped) {
 		qed_meta_give_back(qed->meta, &cell->run);
-		retry_nospace(qed);
+		/* Nor is there space for others if the device itself has none. */
+		if (status != BLK_STS_NOSPC)
+			retry_nospace(qed);
 	}
-	cell_free(qed, cell);
+	cell_free(qed, cell, ended);
 	return status;
 }
 
@@ -550,10 +719,14 @@ static blk_status_t cell_put(struct qed *qed, struct qed_cell *cell,
  */
 
 static void bio_done(struct qed_io *io, struct qed_cell *cell,
-		     blk_status_t status)
+		     struct percpu_ref *hold, blk_status_t status)
 {
+	if (unlikely(status == BLK_STS_NOSPC))
+		WRITE_ONCE(io->lower_full, true);
 	if (cell)
 		status = cell_put(io->qed, cell, status);
+	if (hold)
+		qed_meta_release(hold);
 	io_put(io, status);
 }
 
@@ -563,17 +736,20 @@ static void clone_endio(struct bio *bio)
 	struct qed_cell *cell = clone->cell;
 	blk_status_t status = bio->bi_status;
 	struct qed_io *io = clone->io;
+	struct percpu_ref *hold = clone->hold;
 
 	bio_put(bio);
-	bio_done(io, cell, status);
+	bio_done(io, cell, hold, status);
 }
 
 static void io_endio(struct bio *bio)
 {
 	struct qed_io *io = bio_io(bio);
+	struct percpu_ref *hold = io->hold;
 
 	bio->bi_end_io = io->end_io;
-	bio_done(io, io->cell, bio->bi_status);
+	io->hold = NULL;
+	bio_done(io, io->cell, hold, bio->bi_status);
 }
 
 static void prepare_bio(struct bio *bio, struct qed_io *io, sector_t sector)
@@ -586,28 +762,28 @@ static void prepare_bio(struct bio *bio, struct qed_io *io, sector_t sector)
 }
 
 static void clone_init(struct bio *bio, struct qed_io *io,
-		       struct qed_cell *cell, sector_t sector)
+		       struct qed_cell *cell, const struct qed_extent *to)
 {
 	struct qed_clone *clone = container_of(bio, struct qed_clone, bio);
 
 	clone->io = io;
 	clone->cell = cell;
+	clone->hold = to->hold;
 	bio->bi_end_io = clone_endio;
-	prepare_bio(bio, io, sector);
+	prepare_bio(bio, io, to->sector);
 	atomic_inc(&io->pending);
 }
 
 /* A bio for the first sectors of the guest's bio, which is advanced. */
 static struct bio *clone_bio(struct qed *qed, struct qed_io *io,
-			     struct qed_cell *cell, sector_t sector,
-			     unsigned int nr)
+			     struct qed_cell *cell, const struct qed_extent *to)
 {
 	struct bio *bio = io_bio(io), *clone;
 
 	clone = bio_alloc_clone(qed->bdev, bio, GFP_NOIO, &qed->bs);
-	bio_trim(clone, 0, nr);
-	clone_init(clone, io, cell, sector);
-	bio_advance(bio, nr << SECTOR_SHIFT);
+	bio_trim(clone, 0, to->nr);
+	clone_init(clone, io, cell, to);
+	bio_advance(bio, to->nr << SECTOR_SHIFT);
 	return clone;
 }
 
@@ -618,20 +794,21 @@ static struct bio *clone_bio(struct qed *qed, struct qed_io *io,
  * Returns 1 if it did, for it is not to be touched any more, and 0 otherwise.
  */
 static int submit_head(struct qed *qed, struct qed_io *io,
-		       struct qed_cell *cell, sector_t sector, unsigned int nr)
+		       struct qed_cell *cell, const struct qed_extent *to)
 {
 	struct bio *bio = io_bio(io);
 
-	if (nr < bio_sectors(bio)) {
-		submit_bio_noacct(clone_bio(qed, io, cell, sector, nr));
+	if (to->nr < bio_sectors(bio)) {
+		submit_bio_noacct(clone_bio(qed, io, cell, to));
 		return 0;
 	}
 
 	io->cell = cell;
+	io->hold = to->hold;
 	io->end_io = bio->bi_end_io;
 	bio->bi_end_io = io_endio;
 	bio_set_dev(bio, qed->bdev);
-	prepare_bio(bio, io, sector);
+	prepare_bio(bio, io, to->sector);
 	submit_bio_noacct(bio);
 	return 1;
 }
@@ -659,6 +836,9 @@ static struct bio *compose_bio(struct qed *qed, struct qed_io *io,
 	struct bio *bio = io_bio(io), *composed;
 	struct bvec_iter start = bio->bi_iter, iter;
 	unsigned int vecs = nr_zero_vecs(head) + nr_zero_vecs(tail);
+	struct qed_extent to = {
+		.sector = cell->run.first << qed_meta_cluster_bits(qed->meta),
+	};
 	struct bio_vec vec;
 
 	start.bi_size = nr << SECTOR_SHIFT;
@@ -672,8 +852,7 @@ static struct bio *compose_bio(struct qed *qed, struct qed_io *io,
 				    &qed->bs);
 	composed->bi_ioprio = bio->bi_ioprio;
 	bio_clone_blkg_association(composed, bio);
-	clone_init(composed, io, cell,
-		   cell->run.first << qed_meta_cluster_bits(qed->meta));
+	clone_init(composed, io, cell, &to);
 
 	add_zeroes(composed, head);
 	__bio_for_each_bvec(vec, bio, iter, start)
@@ -705,10 +884,11 @@ static int cell_write(struct qed *qed, struct qed_io *io,
 	sector_t room = (cell->run.nr << bits) - offset;
 	unsigned int nr = min_t(sector_t, bio_sectors(bio), room);
 	unsigned int tail = room - nr;
+	struct qed_extent ext = { .sector = to + offset, .nr = nr };
 	int r;
 
 	if (cell->open || (!offset && !tail))
-		return submit_head(qed, io, cell, to + offset, nr);
+		return submit_head(qed, io, cell, &ext);
 
 	composed = compose_bio(qed, io, cell, nr, offset, tail);
 	if (composed) {
@@ -720,10 +900,11 @@ static int cell_write(struct qed *qed, struct qed_io *io,
 	if (!r)
 		r = zero_sectors(qed, to + offset + nr, tail);
 	if (r) {
+		io->lower_full = r == -ENOSPC;
 		cell_put(qed, cell, errno_to_blk_status(r));
 		return r;
 	}
-	return submit_head(qed, io, cell, to + offset, nr);
+	return submit_head(qed, io, cell, &ext);
 }
 
 /*----------------------------------------------------------------
@@ -732,64 +913,45 @@ static int cell_write(struct qed *qed, struct qed_io *io,
  */
 
 /*
- * Find the cell of a cluster, or put in the new one with as many of the
- * unmapped clusters as there is no other cell for. Returns NULL if the cluster
- * has been mapped, or if the bio is to wait for a cell.
+ * Find the cell of a cluster, or put in the new one, with space for as many of
+ * the unmapped clusters as there is no other cell for. Returns NULL if the cluster
+ * has been mapped, if the bio is to wait for a cell, or if there is no space; then
+ * @r is 0, 1, or an error.
  */
 static struct qed_cell *cell_enter(struct qed *qed, struct qed_io *io,
-				   struct qed_cell *new, bool *wait)
+				   struct qed_cell *new, int *r)
 {
-	struct qed_cell *cell;
+	struct qed_cell *cell = NULL, *next;
+	u64 nr;
 
-	*wait = false;
+	*r = 0;
 	spin_lock_irq(&qed->lock);
-	new->run.nr = qed_block_hole(new->block, new->first, new->run.nr);
-	if (!new->run.nr) {
-		cell = NULL;
+	nr = qed_block_hole(new->block, new->first, new->run.nr);
+	if (!nr)
 		goto out;
-	}
 
-	cell = cell_find(qed, new->first);
-	if (cell && cell->first <= new->first) {
-		if (cell->open) {
-			cell->refs++;
+	next = cell_find(qed, new->first);
+	if (next && next->first <= new->first) {
+		if (next->open) {
+			next->refs++;
+			cell = next;
 		} else {
-			bio_list_add(&cell->waiters, io_bio(io));
-			cell = NULL;
-			*wait = true;
+			bio_list_add(&next->waiters, io_bio(io));
+			*r = 1;
 		}
 		goto out;
 	}
-	if (cell)
-		new->run.nr = min(new->run.nr, cell->first - new->first);
+	if (next)
+		nr = min(nr, next->first - new->first);
+	*r = qed_space_alloc(qed_meta_space(qed->meta), 1, nr, &new->run);
+	if (*r)
+		goto out;
+	new->open = new->run.zero;
 	rb_add(&new->node, &qed->cells, cell_before);
 	cell = new;
 out:
 	spin_unlock_irq(&qed->lock);
 	return cell;
-}
-
-/* Get the clusters of a cell that is in the tree already. */
-static int cell_allocate(struct qed *qed, struct qed_cell *cell)
-{
-	struct bio_list waiters;
-	struct qed_run run;
-	int r;
-
-	r = qed_space_alloc(qed_meta_space(qed->meta), 1, cell->run.nr, &run);
-	if (r)
-		return r;
-
-	spin_lock_irq(&qed->lock);
-	cell->run = run;
-	cell->open = run.zero;
-	/* They may join now, or be outside of the cell. */
-	waiters = cell->waiters;
-	bio_list_init(&cell->waiters);
-	spin_unlock_irq(&qed->lock);
-
-	retry_bios(qed, &waiters);
-	return 0;
 }
 
 /*
@@ -823,12 +985,9 @@ static struct qed_cell *cell_alloc(struct qed *qed, struct bio *bio,
 
 	cell = mempool_alloc(&qed->cell_pool, GFP_NOIO);
 	cell->first = first;
-	cell->run.first = 0;
 	cell->run.nr = last - first + 1;
-	cell->run.zero = false;
 	cell->block = block;
 	cell->refs = 1;
-	cell->open = false;
 	cell->mapped = false;
 	bio_list_init(&cell->waiters);
 	return cell;
@@ -843,7 +1002,6 @@ static int io_allocate(struct qed *qed, struct qed_io *io,
 {
 	unsigned long seq = READ_ONCE(qed->nospace_seq);
 	struct qed_cell *new, *cell;
-	bool wait;
 	int r;
 
 	new = cell_alloc(qed, io_bio(io), block);
@@ -852,18 +1010,13 @@ static int io_allocate(struct qed *qed, struct qed_io *io,
 		return r == -ENOSPC ? io_no_space(qed, io, seq) : r;
 	}
 
-	cell = cell_enter(qed, io, new, &wait);
+	cell = cell_enter(qed, io, new, &r);
 	if (cell != new)
-		cell_free(qed, new);
+		cell_free(qed, new, false);
 	if (!cell)
-		return wait;
+		return r == -ENOSPC ? io_no_space(qed, io, seq) : r;
 
 	if (cell == new) {
-		r = cell_allocate(qed, cell);
-		if (r) {
-			cell_put(qed, cell, errno_to_blk_status(r));
-			return io_no_space(qed, io, seq);
-		}
 		if (unlikely(get_mode(qed) == QED_MODE_OUT_OF_SPACE))
 			found_space(qed);
 		check_low_water(qed);
@@ -887,23 +1040,175 @@ static int io_write_hole(struct qed *qed, struct qed_io *io,
 static int io_write(struct qed *qed, struct qed_io *io,
 		    const struct qed_extent *ext)
 {
-	if (!is_writable(qed))
+	if (!is_writable(qed)) {
+		qed_meta_release(ext->hold);
 		return -EROFS;
+	}
 	if (io_bio(io)->bi_opf & REQ_FUA) {
 		smp_rmb();	/* see qed_meta_is_durable() */
 		if (!qed_meta_is_durable(qed->meta))
 			io->sync = true;
 	}
-	return submit_head(qed, io, NULL, ext->sector, ext->nr);
+	return submit_head(qed, io, NULL, ext);
 }
 
 static int io_read_hole(struct qed *qed, struct qed_io *io, unsigned int nr)
 {
-	struct bio *clone = clone_bio(qed, io, NULL, 0, nr);
+	struct qed_extent nowhere = { .nr = nr };
+	struct bio *clone = clone_bio(qed, io, NULL, &nowhere);
 
 	zero_fill_bio(clone);
 	bio_endio(clone);
 	return 0;
+}
+
+/*----------------------------------------------------------------
+ * Discards and zeroes
+ *----------------------------------------------------------------
+ */
+
+static bool is_unmapping(struct bio *bio)
+{
+	return bio_op(bio) == REQ_OP_DISCARD ||
+	       bio_op(bio) == REQ_OP_WRITE_ZEROES;
+}
+
+static int io_skip(struct qed_io *io, unsigned int nr)
+{
+	bio_advance(io_bio(io), nr << SECTOR_SHIFT);
+	return 0;
+}
+
+/*
+ * The first sectors of a bio that unmap nothing: a discard leaves them as they
+ * are, zeroes are written in place. Returns like do_io().
+ */
+static int io_keep(struct qed *qed, struct qed_io *io, unsigned int nr)
+{
+	struct bio *bio = io_bio(io);
+	struct qed_extent ext;
+
+	if (bio_op(bio) == REQ_OP_DISCARD)
+		return io_skip(io, nr);
+
+	switch (qed_meta_lookup(qed->meta, bio->bi_iter.bi_sector, nr, &ext)) {
+	case QED_EXTENT_DATA:
+		return io_write(qed, io, &ext);
+	case QED_EXTENT_HOLE:
+		return io_skip(io, ext.nr);
+	case QED_EXTENT_UNCACHED:
+		/* Not any more, or not yet: look again. */
+		return 0;
+	default:
+		return -EIO;
+	}
+}
+
+/*
+ * Unmap the clusters at the head of a bio, up to one whose first write is under
+ * way: the bio waits for that. Takes the drop over if it needs it. Returns the
+ * number of clusters that are unmapped now, 0 if the bio waits, or an error.
+ */
+static int cells_unmap(struct qed *qed, struct qed_io *io,
+		       struct qed_block *block, u64 cluster, unsigned int nr,
+		       struct qed_drop *drop)
+{
+	struct qed_cell *cell;
+	int r = 0;
+
+	spin_lock_irq(&qed->lock);
+	cell = cell_find(qed, cluster);
+	if (cell && cell->first <= cluster) {
+		bio_list_add(&cell->waiters, io_bio(io));
+	} else {
+		if (cell)
+			nr = min_t(u64, nr, cell->first - cluster);
+		r = qed_meta_unmap(qed->meta, block, cluster, nr, drop);
+	}
+	if (!r || !drop->nr)
+		kfree(drop);
+	spin_unlock_irq(&qed->lock);
+	return r;
+}
+
+/* Unmap whole clusters that @block maps. Returns like do_io(). */
+static int io_unmap(struct qed *qed, struct qed_io *io,
+		    struct qed_block *block, unsigned int nr)
+{
+	unsigned int bits = qed_meta_cluster_bits(qed->meta);
+	struct bio *bio = io_bio(io);
+	u64 cluster = bio->bi_iter.bi_sector >> bits;
+	struct qed_drop *drop;
+	sector_t end;
+	int r;
+
+	drop = qed_drop_alloc(qed_block_runs(qed->meta, block, cluster, nr));
+	/* Without memory for it the space stays in use: that is no error. */
+	if (!drop)
+		return io_keep(qed, io, min(nr << bits, bio_sectors(bio)));
+
+	r = qed_meta_begin(qed->meta);
+	if (r) {
+		kfree(drop);
+		return r;
+	}
+	if (!delayed_work_pending(&qed->idle_work))
+		queue_delayed_work(qed->commit_wq, &qed->idle_work, QED_IDLE);
+	/* The bio may be gone when it waits. */
+	end = bio_end_sector(bio);
+	r = cells_unmap(qed, io, block, cluster, nr, drop);
+	qed_meta_end(qed->meta, NULL);
+	if (r <= 0)
+		return r ? r : 1;
+	return io_skip(io, min_t(sector_t, (cluster + r) << bits, end) -
+			   (cluster << bits));
+}
+
+/* Zeroes may have to keep their space. What is mapped may not be known yet. */
+static bool may_unmap(struct qed *qed, struct bio *bio)
+{
+	return !(bio->bi_opf & REQ_NOUNMAP) && qed_meta_can_unmap(qed->meta);
+}
+
+/* Go on with a discard or with zeroes, up to the end of a table block. */
+static int io_unmap_step(struct qed *qed, struct qed_io *io)
+{
+	unsigned int bits = qed_meta_cluster_bits(qed->meta), nr;
+	struct bio *bio = io_bio(io);
+	sector_t sector = bio->bi_iter.bi_sector, end = bio_end_sector(bio);
+	u64 cluster = sector >> bits, stop;
+	struct qed_block *block;
+	int r;
+
+	io->sync |= !!(bio->bi_opf & REQ_FUA);
+	r = qed_meta_throttle(qed->meta);
+	if (r && r != -ENOSPC)
+		return r;
+	block = qed_block_get(qed->meta, cluster, false);
+	if (IS_ERR(block))
+		return PTR_ERR(block);
+
+	/* The last cluster of the image may be a part: it is a whole one. */
+	stop = end == qed_meta_guest_sectors(qed->meta) ?
+	       ((end - 1) >> bits) + 1 : end >> bits;
+	stop = min(stop, qed_block_end(cluster));
+	end = min(end, qed_block_end(cluster) << bits);
+	nr = stop > cluster ? stop - cluster : 0;
+	if (sector != cluster << bits)
+		nr = 0;
+
+	if (!block)
+		return io_skip(io, end - sector);
+	if (!nr)
+		r = io_keep(qed, io, min(end, (cluster + 1) << bits) - sector);
+	else if (!qed_block_runs(qed->meta, block, cluster, nr))
+		r = io_skip(io, min(end, (cluster + nr) << bits) - sector);
+	else if (!may_unmap(qed, bio))
+		r = io_keep(qed, io, end - sector);
+	else
+		r = io_unmap(qed, io, block, nr);
+	qed_block_put(qed->meta, block);
+	return r;
 }
 
 /* Go on with the head of a bio, as far as it is of one kind. */
@@ -917,6 +1222,9 @@ static int io_step(struct qed *qed, struct qed_io *io)
 	struct qed_block *block;
 	struct qed_extent ext;
 
+	if (is_unmapping(bio))
+		return io_unmap_step(qed, io);
+
 	block = qed_block_get(qed->meta, cluster, false);
 	if (IS_ERR(block))
 		return PTR_ERR(block);
@@ -929,7 +1237,7 @@ static int io_step(struct qed *qed, struct qed_io *io)
 	switch (kind) {
 	case QED_EXTENT_DATA:
 		return write ? io_write(qed, io, &ext) :
-			       submit_head(qed, io, NULL, ext.sector, ext.nr);
+			       submit_head(qed, io, NULL, &ext);
 	case QED_EXTENT_HOLE:
 		return io_read_hole(qed, io, ext.nr);
 	case QED_EXTENT_UNCACHED:
@@ -951,6 +1259,8 @@ static void do_io(struct work_struct *work)
 	struct bio *bio = io_bio(io);
 	int r = 0;
 
+	if (unlikely(io->lower_full))
+		r = io_lower_full(io->qed, io);
 	while (bio_sectors(bio) && !r)
 		r = io_step(io->qed, io);
 	if (r <= 0)
@@ -962,6 +1272,17 @@ static void do_io(struct work_struct *work)
  *----------------------------------------------------------------
  */
 
+static void io_init(struct qed *qed, struct qed_io *io)
+{
+	INIT_WORK(&io->work, do_io);
+	io->qed = qed;
+	atomic_set(&io->pending, 1);
+	io->status = BLK_STS_OK;
+	io->sync = false;
+	io->lower_full = false;
+	io->hold = NULL;
+}
+
 static int map_later(struct qed *qed, struct bio *bio)
 {
 	struct qed_io *io = bio_io(bio);
@@ -971,11 +1292,8 @@ static int map_later(struct qed *qed, struct bio *bio)
 		return DM_MAPIO_SUBMITTED;
 	}
 
-	INIT_WORK(&io->work, do_io);
-	io->qed = qed;
-	atomic_set(&io->pending, 1);
-	io->status = BLK_STS_OK;
-	io->sync = false;
+	io_init(qed, io);
+	io->iter = bio->bi_iter;
 	queue_work(qed->wq, &io->work);
 	return DM_MAPIO_SUBMITTED;
 }
@@ -995,15 +1313,21 @@ static int qed_map(struct dm_target *ti, struct bio *bio)
 	enum qed_mode mode;
 	enum qed_extent_kind kind;
 	struct qed *qed = ti->private;
+	struct qed_io *io = bio_io(bio);
 	struct qed_extent ext;
 
+	io->hold = NULL;
 	mode = get_mode(qed);
 	if (unlikely(mode == QED_MODE_FAIL))
 		return DM_MAPIO_KILL;
 	if (unlikely(bio->bi_opf & REQ_PREFLUSH))
 		return map_flush(qed, bio);
-	if (unlikely(mode == QED_MODE_RO && bio_data_dir(bio) == WRITE))
-		return DM_MAPIO_KILL;
+	if (bio_data_dir(bio) == WRITE) {
+		if (unlikely(mode == QED_MODE_RO))
+			return DM_MAPIO_KILL;
+		if (unlikely(is_unmapping(bio)))
+			return map_later(qed, bio);
+	}
 
 	/* One target per table: guest sectors are device sectors. */
 	kind = qed_meta_lookup(qed->meta, bio->bi_iter.bi_sector,
@@ -1016,9 +1340,13 @@ static int qed_map(struct dm_target *ti, struct bio *bio)
 		/* A mapping that is not durable needs a commit after FUA. */
 		if (unlikely(bio->bi_opf & REQ_FUA)) {
 			smp_rmb();	/* see qed_meta_is_durable() */
-			if (!qed_meta_is_durable(qed->meta))
+			if (!qed_meta_is_durable(qed->meta)) {
+				qed_meta_release(ext.hold);
 				return map_later(qed, bio);
+			}
 		}
+		io->hold = ext.hold;
+		io->iter = bio->bi_iter;
 		bio_set_dev(bio, qed->bdev);
 		bio->bi_iter.bi_sector = ext.sector;
 		return DM_MAPIO_REMAPPED;
@@ -1036,6 +1364,39 @@ static int qed_map(struct dm_target *ti, struct bio *bio)
 	default:
 		return DM_MAPIO_KILL;
 	}
+}
+
+/*
+ * The image device had no space for a bio that was mapped at once: it goes on in the
+ * worker, which waits for space. Not inline, for the sake of those that had.
+ */
+static noinline int end_io_no_space(struct qed *qed, struct bio *bio)
+{
+	struct qed_io *io = bio_io(bio);
+	bool again = io->hold && bio_data_dir(bio) == WRITE;
+
+	if (io->hold)
+		qed_meta_release(io->hold);
+	if (!again)
+		return DM_ENDIO_DONE;
+	io_init(qed, io);
+	io->lower_full = true;
+	io_restart(io);
+	return DM_ENDIO_INCOMPLETE;
+}
+
+/* Called for every bio that qed_map() has got, also if it was mapped later. */
+static int qed_end_io(struct dm_target *ti, struct bio *bio,
+		      blk_status_t *error)
+{
+	struct percpu_ref *hold;
+
+	if (unlikely(*error == BLK_STS_NOSPC))
+		return end_io_no_space(ti->private, bio);
+	hold = bio_io(bio)->hold;
+	if (hold)
+		qed_meta_release(hold);
+	return DM_ENDIO_DONE;
 }
 
 /*----------------------------------------------------------------
@@ -1178,6 +1539,7 @@ static void qed_resume(struct dm_target *ti)
 	struct qed *qed = ti->private;
 	struct qed_meta_stats stats;
 
+	retry_nospace(qed);
 	qed_meta_get_stats(qed->meta, &stats);
 	if (stats.needs_check && is_writable(qed))
 		queue_delayed_work(qed->commit_wq, &qed->idle_work, QED_IDLE);
@@ -1193,7 +1555,8 @@ static void qed_presuspend(struct dm_target *ti)
 
 	if (dm_noflush_suspending(ti))
 		requeue_nospace(qed);
-	else if (qed_meta_grow(qed->meta) > 0)
+	else if (qed_meta_grow(qed->meta) > 0 ||
+		 READ_ONCE(qed->lower_full) || READ_ONCE(qed->commit_full))
 		retry_nospace(qed);
 }
 
@@ -1201,6 +1564,7 @@ static void qed_postsuspend(struct dm_target *ti)
 {
 	struct qed *qed = ti->private;
 
+	cancel_delayed_work_sync(&qed->no_space_work);
 	cancel_delayed_work_sync(&qed->idle_work);
 	cancel_delayed_work_sync(&qed->commit_work);
 	flush_workqueue(qed->wq);
@@ -1229,10 +1593,40 @@ static void status_count(char *result, unsigned int maxlen, unsigned int *pos,
 	*pos = sz;
 }
 
+static void status_space(struct qed *qed, const struct qed_meta_stats *stats,
+			 char *result, unsigned int maxlen, unsigned int *pos)
+{
+	unsigned int sz = *pos;
+
+	if (stats->known)
+		DMEMIT(" %llu/%llu/%llu", stats->free, stats->zero,
+		       stats->reclaiming);
+	else
+		DMEMIT(" -");
+	DMEMIT(" %u", READ_ONCE(qed->nr_nospace));
+	if (stats->trimming)
+		DMEMIT(" %llu/%llu", stats->trimmed, stats->trim_end);
+	else
+		DMEMIT(" -");
+	switch (stats->check) {
+	case QED_CHECK_NONE:
+		DMEMIT(" -");
+		break;
+	case QED_CHECK_RUNNING:
+		DMEMIT(" %llu/%llu", stats->checked, stats->blocks);
+		break;
+	case QED_CHECK_DONE:
+		DMEMIT(" %llu,%llu", stats->leaks, stats->defects);
+		break;
+	}
+	*pos = sz;
+}
+
 /*
  * <cluster size in sectors> <used>/<total clusters of the device>
  * <mapped>/<virtual clusters> <cached KiB>/<limit KiB> <dirty blocks>
  * <allocations in flight> <commits> <mode> <needs_check|->
+ * <free>/<zeroed>/<reclaiming clusters> <queued bios> <trim> <check>
  */
 static void status_info(struct qed *qed, char *result, unsigned int maxlen)
 {
@@ -1248,6 +1642,7 @@ static void status_info(struct qed *qed, char *result, unsigned int maxlen)
 	       stats.cache_limit_kib, stats.dirty_blocks, stats.changes,
 	       stats.commits, mode_names[get_mode(qed)],
 	       stats.needs_check ? "needs_check" : "-");
+	status_space(qed, &stats, result, maxlen, &sz);
 }
 
 /* zeroed_from is left out: it has been true once, before the image was used. */
@@ -1257,8 +1652,9 @@ static void status_table(struct qed *qed, char *result, unsigned int maxlen)
 	bool cache = f->cache_kib != QED_DEFAULT_CACHE_KIB;
 	bool commit = f->commit_ms != QED_DEFAULT_COMMIT_MS;
 	unsigned int sz = 0;
-	unsigned int nr = f->read_only + f->error_if_no_space + 2 * cache +
-			  2 * commit + 2 * !!f->low_water;
+	unsigned int nr = f->read_only + f->error_if_no_space +
+			  f->ignore_discard + f->no_discard_passdown +
+			  2 * cache + 2 * commit + 2 * !!f->low_water;
 
 	DMEMIT("%s", qed->dev->name);
 	if (nr)
@@ -1273,6 +1669,10 @@ static void status_table(struct qed *qed, char *result, unsigned int maxlen)
 		DMEMIT(" error_if_no_space");
 	if (f->low_water)
 		DMEMIT(" low_water %llu", f->low_water);
+	if (f->ignore_discard)
+		DMEMIT(" ignore_discard");
+	if (f->no_discard_passdown)
+		DMEMIT(" no_discard_passdown");
 }
 
 static void status_ima(struct qed *qed, char *result, unsigned int maxlen)
@@ -1284,8 +1684,10 @@ static void status_ima(struct qed *qed, char *result, unsigned int maxlen)
 	DMEMIT(",image_device_name=%s,cluster_sectors=%u,image_sectors=%llu",
 	       qed->dev->name, 1U << qed_meta_cluster_bits(qed->meta),
 	       (unsigned long long)qed_meta_guest_sectors(qed->meta));
-	DMEMIT(",read_only=%c,error_if_no_space=%c;",
-	       f->read_only ? 'y' : 'n', f->error_if_no_space ? 'y' : 'n');
+	DMEMIT(",read_only=%c,error_if_no_space=%c,ignore_discard=%c,no_discard_passdown=%c;",
+	       f->read_only ? 'y' : 'n', f->error_if_no_space ? 'y' : 'n',
+	       f->ignore_discard ? 'y' : 'n',
+	       f->no_discard_passdown ? 'y' : 'n');
 }
 
 static void qed_status(struct dm_target *ti, status_type_t type,
@@ -1307,27 +1709,43 @@ static void qed_status(struct dm_target *ti, status_type_t type,
 	}
 }
 
-/* commit: make everything durable that has been completed. */
+/* Make everything durable that has been completed. */
+static int message_commit(struct qed *qed)
+{
+	int r = qed_meta_commit(qed->meta, true);
+
+	return take_lost(qed) ? -EIO : r;
+}
+
+/* Returns 1 if there is no such message. Caller holds life_mutex. */
+static int do_message(struct qed *qed, unsigned int argc, char **argv)
+{
+	bool loaded = qed_meta_is_loaded(qed->meta);
+
+	/* Nothing is left to commit while the device is suspended. */
+	if (argc == 1 && !strcasecmp(argv[0], "commit"))
+		return loaded ? message_commit(qed) : 0;
+	if (argc == 1 && !strcasecmp(argv[0], "trim"))
+		return loaded ? qed_meta_trim(qed->meta) : -ENODATA;
+	if (argc == 1 && !strcasecmp(argv[0], "check"))
+		return loaded ? qed_meta_check(qed->meta) : -ENODATA;
+	return 1;
+}
+
 static int qed_message(struct dm_target *ti, unsigned int argc, char **argv,
 		       char *result, unsigned int maxlen)
 {
 	struct qed *qed = ti->private;
-	int r = 0;
-
-	if (argc != 1 || strcasecmp(argv[0], "commit")) {
-		DMWARN("%s: unrecognised message %s", qed_name(qed), argv[0]);
-		return -EINVAL;
-	}
+	int r;
 
 	mutex_lock(&qed->life_mutex);
-	/* Nothing is left to commit while the device is suspended. */
-	if (qed_meta_is_loaded(qed->meta)) {
-		r = qed_meta_commit(qed->meta, true);
-		if (take_lost(qed))
-			r = -EIO;
-	}
+	r = do_message(qed, argc, argv);
 	mutex_unlock(&qed->life_mutex);
-	return r;
+	if (r <= 0)
+		return r;
+
+	DMWARN("%s: unrecognised message %s", qed_name(qed), argv[0]);
+	return -EINVAL;
 }
 
 static int qed_iterate_devices(struct dm_target *ti,
@@ -1337,6 +1755,21 @@ static int qed_iterate_devices(struct dm_target *ti,
 
 	return fn(ti, qed->dev, 0, bdev_nr_bytes(qed->bdev) >> SECTOR_SHIFT,
 		  data);
+}
+
+/* Bios of any size: they cost what has to change in the tables. */
+static void qed_io_hints(struct dm_target *ti, struct queue_limits *limits)
+{
+	struct qed *qed = ti->private;
+	unsigned int size = 1U << qed_meta_cluster_bits(qed->meta);
+	unsigned int max = round_down(UINT_MAX >> SECTOR_SHIFT, size);
+
+	limits->max_write_zeroes_sectors = max;
+	if (qed->features.ignore_discard)
+		return;
+	limits->discard_granularity = size << SECTOR_SHIFT;
+	limits->max_discard_sectors = max;
+	limits->max_hw_discard_sectors = max;
 }
 
 /*----------------------------------------------------------------
@@ -1375,6 +1808,14 @@ static int parse_feature(struct dm_arg_set *as, struct qed_features *f,
 		f->error_if_no_space = true;
 		return 0;
 	}
+	if (!strcasecmp(arg, "ignore_discard")) {
+		f->ignore_discard = true;
+		return 0;
+	}
+	if (!strcasecmp(arg, "no_discard_passdown")) {
+		f->no_discard_passdown = true;
+		return 0;
+	}
 	if (!strcasecmp(arg, "cache_kib"))
 		return dm_read_arg(&cache_arg, as, &f->cache_kib, error);
 	if (!strcasecmp(arg, "commit_interval"))
@@ -1396,7 +1837,7 @@ static int parse_features(struct dm_arg_set *as, struct qed_features *f,
 {
 	/* Every argument once, the value options with their values */
 	static const struct dm_arg count_arg = {
-		0, 10, "Invalid number of feature arguments"
+		0, 12, "Invalid number of feature arguments"
 	};
 	struct dm_arg_set group;
 	unsigned int argc;
@@ -1482,9 +1923,11 @@ static void init_state(struct qed *qed)
 	INIT_LIST_HEAD(&qed->claim);
 	INIT_DELAYED_WORK(&qed->commit_work, do_commit);
 	INIT_DELAYED_WORK(&qed->idle_work, do_idle);
+	INIT_DELAYED_WORK(&qed->no_space_work, do_no_space);
 	qed->client.failed = meta_failed;
 	qed->client.want_commit = meta_want_commit;
 	qed->client.more_space = meta_more_space;
+	qed->client.event = meta_event;
 	qed->client.name = qed_name(qed);
 }
 
@@ -1526,11 +1969,15 @@ static void free_resources(struct qed *qed)
 	mempool_exit(&qed->cell_pool);
 }
 
-static void init_target(struct dm_target *ti)
+static void init_target(struct dm_target *ti, const struct qed_features *f)
 {
 	ti->num_flush_bios = 1;
 	ti->flush_supported = true;
-	ti->num_discard_bios = 0;
+	/* Space becomes free even if the image device does not take it. */
+	ti->num_discard_bios = !f->ignore_discard;
+	ti->discards_supported = !f->ignore_discard;
+	/* Device mapper offers it if the image device can do it in place. */
+	ti->num_write_zeroes_bios = 1;
 	ti->per_io_data_size = sizeof(struct qed_io);
 	/* Swapping out must not need more memory than there are bios for. */
 	ti->limit_swap_bios = true;
@@ -1573,7 +2020,9 @@ static int qed_ctr(struct dm_target *ti, unsigned int argc, char **argv)
 		goto bad_resources;
 	}
 	qed->meta = qed_meta_create(qed->bdev, &qed->client,
-				    qed->features.cache_kib, &ti->error);
+				    qed->features.cache_kib,
+				    !qed->features.no_discard_passdown,
+				    &ti->error);
 	if (IS_ERR(qed->meta)) {
 		r = PTR_ERR(qed->meta);
 		goto bad_meta;
@@ -1584,7 +2033,7 @@ static int qed_ctr(struct dm_target *ti, unsigned int argc, char **argv)
 		goto bad_length;
 	}
 
-	init_target(ti);
+	init_target(ti, &qed->features);
 	ti->private = qed;
 	return 0;
 
@@ -1618,6 +2067,7 @@ static struct target_type qed_target = {
 	.ctr = qed_ctr,
 	.dtr = qed_dtr,
 	.map = qed_map,
+	.end_io = qed_end_io,
 	.presuspend = qed_presuspend,
 	.postsuspend = qed_postsuspend,
 	.preresume = qed_preresume,
@@ -1625,6 +2075,7 @@ static struct target_type qed_target = {
 	.status = qed_status,
 	.message = qed_message,
 	.iterate_devices = qed_iterate_devices,
+	.io_hints = qed_io_hints,
 };
 
 static int __init dm_qed_init(void)
@@ -1663,6 +2114,10 @@ static void __exit dm_qed_exit(void)
 	__free_pages(zeroes, get_order(QED_ZEROES_SIZE));
 	kmem_cache_destroy(cell_slab);
 }
+
+module_param_named(no_space_timeout, no_space_timeout_secs, uint, 0644);
+MODULE_PARM_DESC(no_space_timeout,
+		 "Seconds that writes wait for space before they fail; 0: no end");
 
 module_init(dm_qed_init);
 module_exit(dm_qed_exit);

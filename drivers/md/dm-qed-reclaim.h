@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The way of clusters from their last reference back to free space.
+ *
+ * What a table referred to until it was unmapped is used again only when
+ *
+ * - the commit that drops the reference is durable: after a power cut the table
+ *   on the device would still refer to it;
+ * - every bio that was mapped to it before has completed.
+ *
+ * Until then it counts as used. Then it is given to the image device, as zeroes or
+ * as a discard, and becomes free. A drop of clusters is on one of these lists:
+ *
+ *	dropped -- a commit collects --> committing -- it is durable --> durable
+ *
+ * The first two lists change together with the tables: under the lock of the
+ * cache, in which the lock of the reclaim nests.
+ */
+
+#ifndef DM_QED_RECLAIM_H
+#define DM_QED_RECLAIM_H
+
+#include <linux/blk_types.h>
+#include <linux/completion.h>
+#include <linux/list.h>
+#include <linux/percpu-refcount.h>
+#include <linux/rcupdate.h>
+#include <linux/spinlock.h>
+#include <linux/types.h>
+#include <linux/wait.h>
+#include <linux/workqueue.h>
+
+#include "dm-qed-space.h"
+
+struct qed_reclaim;
+
+/**
+ * struct qed_drop - clusters that a table has ceased to refer to
+ * @list: where it is on its way
+ * @nr: number of runs
+ * @max: room for so many of them
+ * @runs: of adjacent clusters
+ */
+struct qed_drop {
+	struct list_head list;
+	unsigned int nr;
+	unsigned int max;
+	struct qed_run runs[];
+};
+
+/**
+ * struct qed_reclaim_client - what the reclaim asks of its user
+ * @more_space: clusters have become free
+ * @trimmed: qed_reclaim_trim() is done
+ * @flush_failed: the image device could not be flushed: what the guest has written
+ *	may be lost
+ *
+ * The callbacks are called in process context and may sleep.
+ */
+struct qed_reclaim_client {
+	void (*more_space)(struct qed_reclaim *reclaim);
+	void (*trimmed)(struct qed_reclaim *reclaim);
+	void (*flush_failed)(struct qed_reclaim *reclaim);
+};
+
+/**
+ * struct qed_generation - bios that were mapped in the same period
+ * @ref: one for each of them, and one while the period lasts
+ * @drained: none of them is left
+ */
+struct qed_generation {
+	struct percpu_ref ref;
+	struct completion drained;
+};
+
+/**
+ * struct qed_reclaim - the reclaim of an image
+ * @generations: of bios in flight; new ones belong to @current_gen
+ * @current_gen: the one that lasts; changed by @work
+ * @bdev: the image device
+ * @client: callbacks
+ * @name: of the device, for messages
+ * @passdown: give clusters to the image device
+ * @space: the space map, while loaded
+ * @cluster_bits: log2 of the cluster size in sectors, while loaded
+ * @lock: see there
+ * @dropped: drops that no commit has collected
+ * @committing: those that the current commit has collected, and earlier ones whose
+ *	commit was not flushed
+ * @durable: those that @work has to do
+ * @nr_runs: of all drops that are not free yet
+ * @nr_clusters: of them, and of those that are being trimmed
+ * @trim_next: next cluster to look at, @trim_end if nothing is being trimmed
+ * @trim_end: where it ends
+ * @wait: for drops to become free
+ * @wq: of @work and @trim_work, one at a time
+ * @work: makes durable drops free
+ * @trim_work: gives free clusters to the image device, step by step
+ */
+struct qed_reclaim {
+	struct qed_generation generations[2];
+	struct qed_generation *current_gen;
+
+	struct block_device *bdev;
+	const struct qed_reclaim_client *client;
+	const char *name;
+	bool passdown;
+	struct qed_space *space;
+	unsigned int cluster_bits;
+
+	/* Protects what follows, up to @wait. Nests inside that of the cache. */
+	spinlock_t lock;
+	struct list_head dropped;
+	struct list_head committing;
+	struct list_head durable;
+	u64 nr_runs;
+	u64 nr_clusters;
+	u64 trim_next;
+	u64 trim_end;
+
+	wait_queue_head_t wait;
+	struct workqueue_struct *wq;
+	struct work_struct work;
+	struct work_struct trim_work;
+};
+
+/**
+ * qed_reclaim_init() - set up a reclaim
+ * @reclaim: the reclaim
+ * @bdev: the image device
+ * @client: callbacks
+ * @name: of the device, for messages
+ *
+ * Context: Process context, may sleep.
+ * Return: 0 or -ENOMEM.
+ */
+int qed_reclaim_init(struct qed_reclaim *reclaim, struct block_device *bdev,
+		     const struct qed_reclaim_client *client, const char *name);
+void qed_reclaim_exit(struct qed_reclaim *reclaim);
+
+/**
+ * qed_reclaim_start() - an image is loaded
+ * @reclaim: the reclaim
+ * @space: its space map, valid until qed_reclaim_stop()
+ * @cluster_bits: log2 of the cluster size in sectors
+ *
+ * Context: Process context.
+ */
+void qed_reclaim_start(struct qed_reclaim *reclaim, struct qed_space *space,
+		       unsigned int cluster_bits);
+
+/* Forget what is not free yet. No bio may be in flight. May sleep. */
+void qed_reclaim_stop(struct qed_reclaim *reclaim);
+
+/**
+ * qed_inflight_get() - a bio is going to be mapped
+ * @reclaim: the reclaim
+ *
+ * What a table, when it is read after this, refers to does not become free until
+ * percpu_ref_put().
+ *
+ * Context: RCU read side.
+ * Return: what percpu_ref_put() takes.
+ */
+static inline struct percpu_ref *qed_inflight_get(struct qed_reclaim *reclaim)
+{
+	struct percpu_ref *ref;
+
+	/* Fails only for a generation that has just ended: there is a new one. */
+	do {
+		/* Pairs with wait_for_bios(): then look at the table. */
+		ref = &smp_load_acquire(&reclaim->current_gen)->ref;
+	} while (!percpu_ref_tryget_live_rcu(ref));
+	return ref;
+}
+
+/* A drop with room for @max runs, or NULL. Context: Process, may sleep. */
+struct qed_drop *qed_drop_alloc(unsigned int max);
+
+/* Put clusters into a drop with room for another run. Context: Any. */
+void qed_drop_add(struct qed_drop *drop, u64 first, u64 nr);
+
+/**
+ * qed_reclaim_drop() - nothing in the tables refers to the clusters any more
+ * @reclaim: the reclaim
+ * @drop: the clusters, taken over
+ *
+ * Context: Any, with the lock of the cache held that the tables changed under.
+ */
+void qed_reclaim_drop(struct qed_reclaim *reclaim, struct qed_drop *drop);
+
+/* A commit takes the tables as they are. Context: Any, lock of the cache held. */
+void qed_reclaim_collect(struct qed_reclaim *reclaim);
+
+/* That commit, and all before it, are durable. Context: Any. */
+void qed_reclaim_durable(struct qed_reclaim *reclaim);
+
+/* Clusters on their way to free space. Context: Any. */
+u64 qed_reclaim_nr(struct qed_reclaim *reclaim);
+
+/* Are there so many drops that no more should be made? Context: Any. */
+bool qed_reclaim_is_full(struct qed_reclaim *reclaim);
+
+/* Wait until that is not so. What is dropped has to be durable. May sleep. */
+void qed_reclaim_wait(struct qed_reclaim *reclaim);
+
+/* Stop trimming, and wait for all that is durable to become free. May sleep. */
+void qed_reclaim_flush(struct qed_reclaim *reclaim);
+
+/**
+ * qed_reclaim_trim() - give free clusters to the image device, in the background
+ * @reclaim: the reclaim
+ *
+ * Those below the high-water mark that are not known to be zero.
+ *
+ * Context: Process context.
+ * Return: 0, -EBUSY if it is being done, -EOPNOTSUPP if the device cannot.
+ */
+int qed_reclaim_trim(struct qed_reclaim *reclaim);
+
+/* How far trimming has come, in clusters. Context: Any. Returns if it goes on. */
+bool qed_reclaim_trim_state(struct qed_reclaim *reclaim, u64 *next, u64 *end);
+
+#endif /* DM_QED_RECLAIM_H */
