@@ -96,16 +96,19 @@ static int check_l1(struct qed_geometry *geo, const struct qed_header *h,
 	return 0;
 }
 
+u64 qed_max_image_size(const struct qed_geometry *geo)
+{
+	unsigned int shift = 2 * geo->table_shift + geo->cluster_shift;
+
+	return shift < 63 ? 1ULL << shift : QED_MAX_IMAGE_SIZE;
+}
+
 static int check_image_size(struct qed_geometry *geo,
 			    const struct qed_header *h, const char *name,
 			    char **error)
 {
-	unsigned int max_shift = 2 * geo->table_shift + geo->cluster_shift;
 	u64 size = le64_to_cpu(h->image_size);
-	u64 max = QED_MAX_IMAGE_SIZE;
-
-	if (max_shift < 63)
-		max = 1ULL << max_shift;
+	u64 max = qed_max_image_size(geo);
 
 	if (!size) {
 		DMERR("%s: image_size is 0: a device cannot be empty", name);

@@ -58,6 +58,9 @@ int qed_geometry_parse(struct qed_geometry *geo,
 		       const struct qed_header *header, u64 dev_size,
 		       const char *name, char **error);
 
+/* Largest size of a guest's disk, in bytes, that cluster and table size allow. */
+u64 qed_max_image_size(const struct qed_geometry *geo);
+
 /**
  * qed_entry_defect() - check the entry of a table
  * @geo: the geometry

@@ -375,6 +375,21 @@ int qed_meta_trim(struct qed_meta *meta);
 int qed_meta_check(struct qed_meta *meta);
 
 /**
+ * qed_meta_resize() - change the size of the guest's disk
+ * @meta: the loaded metadata
+ * @sectors: the new size
+ *
+ * Durable on return. What is loaded stays usable for the old size only, and goes
+ * on to be used so: tables are read for the new size by the next load.
+ *
+ * Context: Process context, may sleep.
+ * Return: 0; -EINVAL if it is smaller, or larger than the geometry allows;
+ * -EUCLEAN if tables refer to something behind the old size; -EROFS, or the error
+ * of the device.
+ */
+int qed_meta_resize(struct qed_meta *meta, u64 sectors);
+
+/**
  * qed_meta_commit() - write the changed table blocks
  * @meta: the loaded metadata
  * @flush: make durable what has been written so far, mappings and data

@@ -1717,6 +1717,18 @@ static int message_commit(struct qed *qed)
 	return take_lost(qed) ? -EIO : r;
 }
 
+static int message_resize(struct qed *qed, const char *arg)
+{
+	u64 sectors;
+
+	if (kstrtou64(arg, 10, &sectors)) {
+		DMWARN("%s: resize needs a number of sectors, not %s",
+		       qed_name(qed), arg);
+		return -EINVAL;
+	}
+	return qed_meta_resize(qed->meta, sectors);
+}
+
 /* Returns 1 if there is no such message. Caller holds life_mutex. */
 static int do_message(struct qed *qed, unsigned int argc, char **argv)
 {
@@ -1729,6 +1741,8 @@ static int do_message(struct qed *qed, unsigned int argc, char **argv)
 		return loaded ? qed_meta_trim(qed->meta) : -ENODATA;
 	if (argc == 1 && !strcasecmp(argv[0], "check"))
 		return loaded ? qed_meta_check(qed->meta) : -ENODATA;
+	if (argc == 2 && !strcasecmp(argv[0], "resize"))
+		return loaded ? message_resize(qed, argv[1]) : -ENODATA;
 	return 1;
 }
 
