@@ -8,12 +8,15 @@
  */
 
 #include <kunit/test.h>
+#include <linux/delay.h>
 #include <linux/major.h>
 #include <linux/module.h>
 
 #include "dm-qed-geometry.c"
 #include "dm-qed-space.c"
 #include "dm-qed-cache.c"
+#include "dm-qed-check.c"
+#include "dm-qed-reclaim.c"
 #include "dm-qed-scan.c"
 #include "dm-qed-meta.c"
 
@@ -211,6 +214,13 @@ static void expect_run(struct kunit *test, struct qed_space *space, u64 least,
 	KUNIT_EXPECT_EQ(test, run.zero, zero);
 }
 
+static void give(struct qed_space *space, u64 first, u64 nr, bool zero)
+{
+	struct qed_run run = { first, nr, zero };
+
+	qed_space_free(space, &run);
+}
+
 static void expect_full(struct kunit *test, struct qed_space *space, u64 least)
 {
 	struct qed_run run;
@@ -230,7 +240,7 @@ static void space_next_fit(struct kunit *test)
 	KUNIT_EXPECT_FALSE(test, qed_space_is_used(space, 100));
 	expect_run(test, space, 1, 5, 10, 5, true);
 	expect_run(test, space, 1, 5, 15, 5, true);
-	qed_space_free(space, 10, 5);
+	give(space, 10, 5, false);
 	/* on, not back; what was freed is not zero any more */
 	expect_run(test, space, 1, 79, 20, 79, true);
 	expect_run(test, space, 1, 10, 99, 1, true);
@@ -249,12 +259,12 @@ static void space_pieces(struct kunit *test)
 	KUNIT_ASSERT_NOT_NULL(test, space);
 	expect_run(test, space, 64, 64, 0, 64, true);
 	for (i = 0; i < 64; i += 2)
-		qed_space_free(space, i, 1);
+		give(space, i, 1, false);
 	KUNIT_EXPECT_EQ(test, qed_space_nr_free(space), 32);
 	expect_full(test, space, 2);
-	qed_space_free(space, 41, 1);
+	give(space, 41, 1, false);
 	expect_run(test, space, 3, 8, 40, 3, false);
-	qed_space_free(space, 0, 0);
+	give(space, 0, 0, false);
 	expect_run(test, space, 1, 8, 44, 1, false);
 	qed_space_destroy(space);
 }
@@ -276,10 +286,24 @@ static void space_zero_and_not(struct kunit *test)
 	KUNIT_ASSERT_NOT_NULL(test, space);
 	qed_space_install(space, used);
 	expect_run(test, space, 1, 4, 8, 4, true);
-	qed_space_free(space, 8, 4);
+	give(space, 8, 4, false);
 	expect_run(test, space, 1, 2, 12, 2, true);
 	expect_run(test, space, 2, 3, 14, 2, true);
 	expect_run(test, space, 4, 16, 6, 6, false);
+	qed_space_destroy(space);
+
+	/* Those known to be zero come first, wherever they are. */
+	space = qed_space_create(32, 0);
+	KUNIT_ASSERT_NOT_NULL(test, space);
+	expect_run(test, space, 16, 16, 0, 16, true);
+	expect_run(test, space, 16, 16, 16, 16, true);
+	give(space, 20, 4, false);
+	give(space, 2, 2, true);
+	give(space, 9, 3, true);
+	expect_run(test, space, 3, 8, 9, 3, true);
+	expect_run(test, space, 1, 8, 2, 2, true);
+	expect_run(test, space, 1, 8, 20, 4, false);
+	expect_full(test, space, 1);
 	qed_space_destroy(space);
 }
 
@@ -289,9 +313,9 @@ static void space_spans_cursor(struct kunit *test)
 
 	KUNIT_ASSERT_NOT_NULL(test, space);
 	expect_run(test, space, 32, 32, 0, 32, true);
-	qed_space_free(space, 14, 2);
+	give(space, 14, 2, false);
 	expect_run(test, space, 2, 2, 14, 2, false);	/* the cursor is at 16 */
-	qed_space_free(space, 14, 4);
+	give(space, 14, 4, false);
 	expect_run(test, space, 4, 4, 14, 4, false);
 	qed_space_destroy(space);
 }
@@ -311,6 +335,55 @@ static void space_grow(struct kunit *test)
 	/* nobody has said that the new ones are zero */
 	expect_run(test, space, 1, 200, 70, 130, false);
 	expect_full(test, space, 1);
+	qed_space_destroy(space);
+}
+
+/* What is free but not known to be zero, piece by piece */
+static void space_take(struct kunit *test)
+{
+	enum { NR = 20000 };
+	struct qed_space *space = qed_space_create(NR, 0);
+	u64 used, allocated;
+	struct qed_run run;
+
+	KUNIT_ASSERT_NOT_NULL(test, space);
+	KUNIT_EXPECT_EQ(test, qed_space_end(space), 0);
+	KUNIT_EXPECT_EQ(test, qed_space_nr_zero(space), NR);
+	KUNIT_EXPECT_FALSE(test, qed_space_take_unzeroed(space, 0, NR, NR, &run));
+	expect_run(test, space, NR, NR, 0, NR, true);
+	KUNIT_EXPECT_EQ(test, qed_space_end(space), NR);
+	give(space, 10, 5, false);
+	give(space, 15, 5, true);
+	give(space, 4090, 10, false);
+	give(space, 12000, 8000, true);
+	KUNIT_EXPECT_EQ(test, qed_space_nr_zero(space), 8005);
+	KUNIT_EXPECT_EQ(test, qed_space_end(space), 12000);
+
+	KUNIT_EXPECT_TRUE(test, qed_space_take_unzeroed(space, 0, NR, 3, &run));
+	KUNIT_EXPECT_EQ(test, run.first, 10);
+	KUNIT_EXPECT_EQ(test, run.nr, 3);
+	KUNIT_EXPECT_FALSE(test, run.zero);
+	KUNIT_EXPECT_TRUE(test, qed_space_is_used(space, 12));
+	KUNIT_EXPECT_FALSE(test, qed_space_is_used(space, 13));
+	KUNIT_EXPECT_TRUE(test, qed_space_take_unzeroed(space, 13, NR, 99, &run));
+	KUNIT_EXPECT_EQ(test, run.first, 13);
+	KUNIT_EXPECT_EQ(test, run.nr, 2);
+	KUNIT_EXPECT_FALSE(test, qed_space_take_unzeroed(space, 15, 4090, 9, &run));
+	/* a step of the search ends within it */
+	KUNIT_EXPECT_TRUE(test, qed_space_take_unzeroed(space, 15, NR, 99, &run));
+	KUNIT_EXPECT_EQ(test, run.first, 4090);
+	KUNIT_EXPECT_LE(test, run.nr, 10);
+	KUNIT_EXPECT_GE(test, run.nr, 1);
+
+	/* what is taken so does not count as allocated */
+	qed_space_count(space, &used, &allocated);
+	KUNIT_EXPECT_EQ(test, allocated, NR);
+	run.first = 100;
+	run.nr = 7;
+	qed_space_give_back(space, &run);
+	qed_space_count(space, &used, &allocated);
+	KUNIT_EXPECT_EQ(test, allocated, NR - 7);
+	KUNIT_EXPECT_EQ(test, used, qed_space_nr(space) - qed_space_nr_free(space));
 	qed_space_destroy(space);
 }
 
@@ -361,8 +434,8 @@ static void space_random(struct kunit *test)
 			i = (x >> 8) % NR;
 			if (state[i] != 1)
 				continue;
-			qed_space_free(space, i, 1);
-			state[i] = 0;
+			give(space, i, 1, x >> 63);
+			state[i] = x >> 63 ? 2 : 0;
 			free++;
 		}
 		KUNIT_ASSERT_EQ(test, qed_space_nr_free(space), free);
@@ -376,6 +449,7 @@ static struct kunit_case space_cases[] = {
 	KUNIT_CASE(space_zero_and_not),
 	KUNIT_CASE(space_spans_cursor),
 	KUNIT_CASE(space_grow),
+	KUNIT_CASE(space_take),
 	KUNIT_CASE(space_too_large),
 	KUNIT_CASE(space_random),
 	{}
@@ -395,7 +469,7 @@ struct txn_test {
 	struct block_device *bdev;
 	struct qed_meta_client client;
 	struct qed_meta *meta;
-	unsigned int failed, wanted;
+	unsigned int failed, wanted, events;
 	bool lost;
 };
 
@@ -414,6 +488,11 @@ static void txn_want_commit(struct qed_meta_client *client, bool now)
 
 static void txn_more_space(struct qed_meta_client *client)
 {
+}
+
+static void txn_event(struct qed_meta_client *client)
+{
+	container_of(client, struct txn_test, client)->events++;
 }
 
 static int disk_block(struct block_device *bdev, blk_opf_t opf, sector_t sector,
@@ -462,12 +541,13 @@ static int txn_init(struct kunit *test)
 	t->client.failed = txn_failed;
 	t->client.want_commit = txn_want_commit;
 	t->client.more_space = txn_more_space;
+	t->client.event = txn_event;
 	t->client.name = "kunit";
 	t->bdev = blkdev_get_by_dev(MKDEV(RAMDISK_MAJOR, 0),
 				    FMODE_READ | FMODE_WRITE | FMODE_EXCL, t);
 	KUNIT_ASSERT_FALSE(test, IS_ERR(t->bdev));
 	make_image(test, t->bdev);
-	t->meta = qed_meta_create(t->bdev, &t->client, 64, &error);
+	t->meta = qed_meta_create(t->bdev, &t->client, 64, true, &error);
 	KUNIT_ASSERT_FALSE(test, IS_ERR(t->meta));
 	KUNIT_ASSERT_EQ(test, 0, qed_meta_load(t->meta, &args));
 	return 0;
@@ -509,8 +589,10 @@ static int map(struct kunit *test, u64 cluster)
 	block = qed_block_get(t->meta, cluster, true);
 	KUNIT_ASSERT_FALSE(test, IS_ERR_OR_NULL(block));
 	KUNIT_ASSERT_EQ(test, 0, qed_space_alloc(t->meta->space, 1, 1, &run));
-	r = qed_meta_map(t->meta, block, cluster, &run);
-	qed_meta_end(t->meta, block);
+	/* both ways of ending it */
+	r = qed_meta_map(t->meta, block, cluster, &run, cluster & 1);
+	if (r || !(cluster & 1))
+		qed_meta_end(t->meta, block);
 	return r;
 }
 
@@ -616,8 +698,151 @@ static void expect_extent(struct kunit *test, u64 sector, unsigned int nr,
 
 	KUNIT_EXPECT_EQ(test, qed_meta_lookup(t->meta, sector, nr, &ext), kind);
 	KUNIT_EXPECT_EQ(test, ext.nr, length);
-	if (kind == QED_EXTENT_DATA)
-		KUNIT_EXPECT_EQ(test, ext.sector, to);
+	if (kind != QED_EXTENT_DATA)
+		return;
+	KUNIT_EXPECT_EQ(test, ext.sector, to);
+	qed_meta_release(ext.hold);
+}
+
+/* Unmap clusters of the guest, with room for @room runs. */
+static int unmap(struct kunit *test, u64 cluster, unsigned int nr,
+		 unsigned int room)
+{
+	struct txn_test *t = test->priv;
+	struct qed_drop *drop = qed_drop_alloc(room);
+	struct qed_block *block;
+	int r;
+
+	KUNIT_ASSERT_NOT_NULL(test, drop);
+	KUNIT_ASSERT_EQ(test, 0, qed_meta_begin(t->meta));
+	block = qed_block_get(t->meta, cluster, false);
+	KUNIT_ASSERT_FALSE(test, IS_ERR_OR_NULL(block));
+	r = qed_meta_unmap(t->meta, block, cluster, nr, drop);
+	if (r < 0 || !drop->nr)
+		kfree(drop);
+	qed_meta_end(t->meta, block);
+	return r;
+}
+
+/* Clusters: 0 data, 1 zero, 2 not allocated, 3 and 4 adjacent data, 5 data */
+static void unmap_states(struct kunit *test)
+{
+	struct txn_test *t = test->priv;
+	u64 free = qed_space_nr_free(t->meta->space);
+
+	/* room for one run, on the device: the last one is for another time */
+	KUNIT_EXPECT_EQ(test, 5, unmap(test, 0, 6, 1));
+	KUNIT_EXPECT_EQ(test, 2, unmap(test, 1, 2, 1));
+	KUNIT_EXPECT_EQ(test, qed_meta_reclaiming(t->meta), 3);
+	KUNIT_EXPECT_EQ(test, t->meta->txn, QED_TXN_DIRTY);
+	KUNIT_EXPECT_EQ(test, features(test), QED_F_NEED_CHECK);
+	expect_extent(test, 0, 40, QED_EXTENT_HOLE, 0, 40);
+	expect_extent(test, 40, 8, QED_EXTENT_DATA, 72, 8);
+
+	/* a commit that is not flushed is not durable */
+	KUNIT_EXPECT_EQ(test, 0, qed_meta_commit(t->meta, false));
+	flush_work(&t->meta->reclaim.work);
+	KUNIT_EXPECT_EQ(test, qed_meta_reclaiming(t->meta), 3);
+	KUNIT_EXPECT_EQ(test, qed_space_nr_free(t->meta->space), free);
+	KUNIT_EXPECT_EQ(test, 0, qed_meta_commit(t->meta, true));
+	flush_work(&t->meta->reclaim.work);
+	KUNIT_EXPECT_EQ(test, qed_meta_reclaiming(t->meta), 0);
+	KUNIT_EXPECT_EQ(test, qed_space_nr_free(t->meta->space), free + 3);
+	KUNIT_EXPECT_FALSE(test, qed_space_is_used(t->meta->space, 3));
+	KUNIT_EXPECT_TRUE(test, qed_space_is_used(t->meta->space, 2));
+
+	/* the last cluster of the table, and with it the table */
+	KUNIT_EXPECT_EQ(test, t->meta->nr_empty, 0);
+	KUNIT_EXPECT_EQ(test, 1, unmap(test, 5, 1, 1));
+	KUNIT_EXPECT_EQ(test, t->meta->nr_empty, 1);
+	KUNIT_EXPECT_EQ(test, 0, qed_meta_close(t->meta));
+	KUNIT_EXPECT_EQ(test, t->meta->nr_empty, 0);
+	KUNIT_EXPECT_EQ(test, qed_space_nr_free(t->meta->space), free + 5);
+	KUNIT_EXPECT_NULL(test, qed_block_get(t->meta, 0, false));
+	KUNIT_EXPECT_EQ(test, features(test), 0);
+}
+
+/* A table stays as long as somebody may map to it. */
+static void unmap_pinned(struct kunit *test)
+{
+	struct txn_test *t = test->priv;
+	struct qed_block *block = qed_block_get(t->meta, 0, false);
+
+	KUNIT_ASSERT_FALSE(test, IS_ERR_OR_NULL(block));
+	KUNIT_EXPECT_EQ(test, 6, unmap(test, 0, 6, 4));
+	KUNIT_EXPECT_EQ(test, 0, qed_meta_commit(t->meta, true));
+	KUNIT_EXPECT_EQ(test, t->meta->nr_empty, 1);
+	KUNIT_EXPECT_TRUE(test, qed_space_is_used(t->meta->space, 2));
+	KUNIT_EXPECT_EQ(test, 0, map(test, 3));
+	KUNIT_EXPECT_EQ(test, t->meta->nr_empty, 0);
+	qed_block_put(t->meta, block);
+	KUNIT_EXPECT_EQ(test, 0, qed_meta_commit(t->meta, true));
+	KUNIT_EXPECT_TRUE(test, qed_space_is_used(t->meta->space, 2));
+}
+
+/* What is being read does not become free. */
+static void unmap_held(struct kunit *test)
+{
+	struct txn_test *t = test->priv;
+	struct qed_block *block = qed_block_get(t->meta, 0, false);
+	struct qed_extent ext, other;
+
+	KUNIT_ASSERT_FALSE(test, IS_ERR_OR_NULL(block));
+	qed_block_put(t->meta, block);
+	KUNIT_ASSERT_EQ(test, qed_meta_lookup(t->meta, 0, 8, &ext),
+			QED_EXTENT_DATA);
+	KUNIT_EXPECT_EQ(test, 1, unmap(test, 0, 1, 1));
+	KUNIT_EXPECT_EQ(test, 0, qed_meta_commit(t->meta, true));
+	msleep(100);
+	KUNIT_EXPECT_TRUE(test, qed_space_is_used(t->meta->space, 3));
+	/* those that come later do not matter */
+	KUNIT_ASSERT_EQ(test, qed_meta_lookup(t->meta, 24, 8, &other),
+			QED_EXTENT_DATA);
+	qed_meta_release(ext.hold);
+	flush_work(&t->meta->reclaim.work);
+	KUNIT_EXPECT_FALSE(test, qed_space_is_used(t->meta->space, 3));
+	qed_meta_release(other.hold);
+}
+
+static void run_check(struct kunit *test)
+{
+	struct txn_test *t = test->priv;
+
+	KUNIT_ASSERT_EQ(test, 0, qed_meta_check(t->meta));
+	flush_work(&t->meta->check_work);
+	flush_work(&t->meta->result_work);
+	KUNIT_EXPECT_EQ(test, t->meta->check.state, QED_CHECK_DONE);
+}
+
+static void check_counts(struct kunit *test)
+{
+	struct txn_test *t = test->priv;
+	struct qed_check *check = &t->meta->check;
+	struct qed_run run;
+
+	run_check(test);
+	KUNIT_EXPECT_EQ(test, check->leaks, 0);
+	KUNIT_EXPECT_EQ(test, atomic64_read(&check->defects.nr), 0);
+	KUNIT_EXPECT_EQ(test, check->nr_seen, 5);
+	KUNIT_EXPECT_EQ(test, t->events, 1);
+	/* allocated, dropped, mapped since: no leaks */
+	KUNIT_EXPECT_EQ(test, 0, qed_space_alloc(t->meta->space, 1, 1, &run));
+	KUNIT_EXPECT_EQ(test, 1, unmap(test, 0, 1, 1));
+	KUNIT_EXPECT_EQ(test, 0, map(test, 7));
+	KUNIT_EXPECT_EQ(test, 0, map(test, 600));
+	run_check(test);
+	KUNIT_EXPECT_EQ(test, check->leaks, 0);
+	KUNIT_EXPECT_EQ(test, atomic64_read(&check->defects.nr), 0);
+	/* a leak, and one that is free though it is mapped */
+	t->meta->nr_others--;
+	run_check(test);
+	KUNIT_EXPECT_EQ(test, check->leaks, 1);
+	t->meta->nr_others++;
+	give(t->meta->space, 9, 1, false);
+	run_check(test);
+	KUNIT_EXPECT_EQ(test, atomic64_read(&check->defects.nr), 1);
+	KUNIT_EXPECT_EQ(test, t->failed, 1);
+	KUNIT_EXPECT_EQ(test, -EROFS, qed_meta_check(t->meta));
 }
 
 /* Clusters: 0 data, 1 zero, 2 not allocated, 3 and 4 adjacent data, 5 data */
@@ -656,6 +881,10 @@ static struct kunit_case txn_cases[] = {
 	KUNIT_CASE(txn_failure_of_nothing),
 	KUNIT_CASE(txn_give_back),
 	KUNIT_CASE(txn_idle),
+	KUNIT_CASE(unmap_states),
+	KUNIT_CASE(unmap_pinned),
+	KUNIT_CASE(unmap_held),
+	KUNIT_CASE(check_counts),
 	{}
 };
 
