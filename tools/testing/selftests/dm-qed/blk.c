@@ -12,6 +12,7 @@
  *  blk loop del DEVICE			and waits until nobody uses it
  *  blk sectors DEVICE
  *  blk u64 FILE OFFSET			a little-endian number
+ *  blk poke FILE OFFSET NUMBER		put one there
  *  blk image FILE SIZE CLUSTER TABLE FEATURES
  *					write the header of a QED image
  *  blk kmsg MARK			what the kernel said after that line
@@ -25,6 +26,9 @@
  *  read:OFFSET:LENGTH:BYTE		all must be this byte
  *  cmp:OFFSET:LENGTH:FILE		as the file has it at the same place
  *  flush
+ *  discard:OFFSET:LENGTH
+ *  punch:OFFSET:LENGTH			zeroes that need no space
+ *  zero:OFFSET:LENGTH			zeroes that keep their space
  *  nowait-write:OFFSET:LENGTH:BYTE	must neither wait nor fail
  *  nowait-read:OFFSET:LENGTH:BYTE
  *
@@ -35,6 +39,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/dm-ioctl.h>
+#include <linux/falloc.h>
 #include <linux/fs.h>
 #include <linux/loop.h>
 #include <stdbool.h>
@@ -410,6 +415,7 @@ static const struct {
 	{ "EIO", EIO },
 	{ "EAGAIN", EAGAIN },
 	{ "ENOSPC", ENOSPC },
+	{ "EOPNOTSUPP", EOPNOTSUPP },
 	{ "EROFS", EROFS },
 	{ "EPERM", EPERM },
 };
@@ -481,12 +487,29 @@ static bool io_piece(struct io *io, const char *command, off_t at, size_t length
 	       mismatch(command, at, (unsigned char *)io->buf, length);
 }
 
+/* Returns -1 if the command is none of these. */
+static int unmap(int fd, const char *command, long long at, long long length)
+{
+	unsigned long long range[2] = { at, length };
+	int mode = FALLOC_FL_KEEP_SIZE;
+
+	if (!strncmp(command, "discard", 7))
+		return !ioctl(fd, BLKDISCARD, range);
+	if (!strncmp(command, "punch", 5))
+		mode |= FALLOC_FL_PUNCH_HOLE;
+	else if (!strncmp(command, "zero", 4))
+		mode |= FALLOC_FL_ZERO_RANGE;
+	else
+		return -1;
+	return !fallocate(fd, mode, at, length);
+}
+
 static bool io_range(struct io *io, const char *command)
 {
 	long long at, length;
 	char last[256] = "";
 	bool ok = true;
-	int file = -1;
+	int file = -1, unmapped;
 
 	if (!strcmp(command, "flush"))
 		return !fdatasync(io->fd);
@@ -494,6 +517,9 @@ static bool io_range(struct io *io, const char *command)
 	if (sscanf(command, "%*[a-z-]:%lli:%lli:%255s", &at, &length, last) < 2 ||
 	    length <= 0)
 		usage();
+	unmapped = unmap(io->fd, command, at, length);
+	if (unmapped >= 0)
+		return unmapped;
 	if (!strncmp(command, "cmp", 3)) {
 		file = open(last, O_RDONLY);
 		if (file < 0)
@@ -588,6 +614,23 @@ static void put(unsigned char *header, unsigned int at, unsigned int bytes,
 		header[at++] = number;
 }
 
+static int poke(const char *file, const char *offset, const char *number)
+{
+	off_t at = strtoll(offset, NULL, 0), block = at & ~4095LL;
+	unsigned char *buf;
+	int fd = open(file, O_RDWR | O_DIRECT);
+
+	if (fd < 0)
+		fd = open(file, O_RDWR);
+	if (fd < 0 || posix_memalign((void **)&buf, 4096, 4096) ||
+	    pread(fd, buf, 4096, block) < 0)
+		fatal(file);
+	put(buf, at - block, 8, strtoull(number, NULL, 0));
+	if (pwrite(fd, buf, 4096, block) != 4096)
+		fatal(file);
+	return 0;
+}
+
 /* The rest of the image, the L1 table, has to be zero already. */
 static int make_image(const char *file, char **argv)
 {
@@ -661,6 +704,8 @@ int main(int argc, char **argv)
 		return print_sectors(argv[2]);
 	if (!strcmp(argv[1], "u64") && argc == 4)
 		return print_u64(argv[2], argv[3]);
+	if (!strcmp(argv[1], "poke") && argc == 5)
+		return poke(argv[2], argv[3], argv[4]);
 	if (!strcmp(argv[1], "image") && argc == 7)
 		return make_image(argv[2], argv + 3);
 	if (!strcmp(argv[1], "kmsg"))

@@ -41,27 +41,6 @@ cut_power() {
 	qed q "$disk"
 }
 
-# counts FUNCTION [ARGUMENT]...: a test that counts. If it took so long that NEED_CHECK may have been
-# cleared in between, and set again, its failure says nothing: once more.
-counts() {
-	local i rc start
-
-	for i in {1..5}; do
-		start=${EPOCHREALTIME/./}
-		set +e
-		(
-			set -eE
-			"$@"
-		)
-		rc=$?
-		set -e
-		[ "$rc" != 0 ] && [ $((${EPOCHREALTIME/./} - start)) -gt 5000000 ] || return "$rc"
-		note "slower than an idle device, once more"
-		release
-	done
-	fail "always slower than an idle device"
-}
-
 t_zeroed_flush() {
 	# shellcheck disable=SC2086
 	open_image zeroed $late

@@ -4,12 +4,14 @@
  *
  * Every sector that is written carries its own address and a version. Writes
  * have any size and alignment and overlap freely, only the same sector is never
- * written by two threads at once. For each sector three versions are kept in a
- * file that survives this program:
+ * written by two threads at once. A discard or zeroes for whole sectors count as a
+ * write, of zeroes. For each sector four versions are kept in a file that survives
+ * this program:
  *
  *  issued:  of the last write that was sent to the device
  *  done:    of the last write that was completed
  *  durable: of the last write that a completed flush or a sync write covers
+ *  zeroed:  of the last write of zeroes that was sent to the device
  *
  * A sector that is read must be one write's work as a whole, not older than what
  * was done before the read and not newer than what was issued at its end. After
@@ -23,6 +25,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <linux/falloc.h>
 #include <linux/fs.h>
 #include <linux/types.h>
 #include <pthread.h>
@@ -57,6 +60,7 @@ struct oracle {
 	atomic_uint *issued;
 	atomic_uint *done;
 	atomic_uint *durable;
+	atomic_uint *zeroed;
 	atomic_uchar *busy;		/* one per logical block: being written */
 };
 
@@ -74,6 +78,8 @@ static struct {
 	unsigned int read_percent;
 	unsigned int flush_percent;
 	unsigned int sync_percent;
+	unsigned int unmap_percent;
+	unsigned int discard_sectors;	/* what a discard is a multiple of */
 	bool verify;
 	bool crashed;
 	bool errors_ok;
@@ -84,13 +90,14 @@ static struct {
 	.read_percent = 20,
 	.flush_percent = 2,
 	.sync_percent = 2,
+	.discard_sectors = 128,
 };
 
 static struct oracle oracle;
 static int fd;
 static atomic_bool stop;
 static atomic_int reports;
-static atomic_ulong nr_reads, nr_writes, nr_flushes, nr_errors;
+static atomic_ulong nr_reads, nr_writes, nr_unmaps, nr_flushes, nr_errors;
 
 static void help(void)
 {
@@ -108,6 +115,8 @@ static void help(void)
 		"  -r PERCENT  reads\n"
 		"  -F PERCENT  flushes\n"
 		"  -D PERCENT  sync writes\n"
+		"  -U PERCENT  discards and zeroes, of what is no read\n"
+		"  -C BYTES    what discards are a multiple of (default: 65536)\n"
 		"  -E          I/O errors are expected\n"
 		"  -S SEED\n");
 	exit(2);
@@ -172,15 +181,18 @@ static bool is_zero(const __u64 *words)
 	return true;
 }
 
-/* Is the sector the work of one write with a version from @low to @high? */
+/*
+ * Is the sector the work of one write with a version from @low to @high? The last
+ * one of zeroes was @zeroed, and was sent before @high was known.
+ */
 static bool check_sector(const __u64 *words, __u64 sector, __u32 low,
-			 __u32 high)
+			 __u32 high, __u32 zeroed)
 {
 	__u64 expected[WORDS];
 	const char *what;
 
 	if (is_zero(words)) {
-		if (!low)
+		if (zeroed >= low)
 			return true;
 		what = "is zero";
 	} else if (words[WORD_SECTOR] != sector || words[WORD_SEED] != opt.seed) {
@@ -279,6 +291,53 @@ static void do_write(__u64 *rnd, char *buf, __u64 start, unsigned int nr)
 	atomic_fetch_add(&nr_writes, 1);
 }
 
+/* Zeroes in one of the ways that there are. Returns 0 or -1. */
+static int unmap(unsigned int how, __u64 offset, __u64 length)
+{
+	__u64 range[2] = { offset, length };
+	int r;
+
+	if (how == 0)
+		return ioctl(fd, BLKDISCARD, range);
+	if (how == 1) {
+		r = fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+			      offset, length);
+		if (!r || errno != EOPNOTSUPP)
+			return r;
+	}
+	return fallocate(fd, FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE, offset,
+			 length);
+}
+
+static void do_unmap(__u64 *rnd, __u64 start, unsigned int nr)
+{
+	unsigned int how = below(rnd, 3), unit = opt.discard_sectors, i;
+
+	if (how == 0) {
+		/* What is not a whole unit stays as it is. */
+		__u64 first = (opt.offset + start + unit - 1) / unit * unit;
+		__u64 end = (opt.offset + start + nr) / unit * unit;
+
+		if (first >= end)
+			return;
+		start = first - opt.offset;
+		nr = end - first;
+	}
+	if (!lock_range(start, nr))
+		return;
+	for (i = 0; i < nr; i++)
+		atomic_store(&oracle.zeroed[start + i],
+			     atomic_fetch_add(&oracle.issued[start + i], 1) + 1);
+	if (!io_failed("unmap", opt.offset + start, nr,
+		       unmap(how, (opt.offset + start) * SECTOR,
+			     (__u64)nr * SECTOR) ? -1 : (ssize_t)nr * SECTOR))
+		for (i = 0; i < nr; i++)
+			atomic_store(&oracle.done[start + i],
+				     atomic_load(&oracle.issued[start + i]));
+	unlock_range(start, nr);
+	atomic_fetch_add(&nr_unmaps, 1);
+}
+
 static void do_read(char *buf, __u32 *low, __u64 start, unsigned int nr)
 {
 	unsigned int i;
@@ -290,13 +349,14 @@ static void do_read(char *buf, __u32 *low, __u64 start, unsigned int nr)
 	if (io_failed("read", opt.offset + start, nr, done))
 		return;
 	for (i = 0; i < nr; i++) {
+		__u32 zeroed = atomic_load(&oracle.zeroed[start + i]);
 		__u32 high = atomic_load(&oracle.issued[start + i]);
 
 		/* A device may tear a sector that is written meanwhile. */
 		if (high != low[i] && !opt.verify)
 			continue;
 		if (!check_sector((__u64 *)(buf + i * SECTOR),
-				  opt.offset + start + i, low[i], high))
+				  opt.offset + start + i, low[i], high, zeroed))
 			atomic_store(&stop, true);
 	}
 	atomic_fetch_add(&nr_reads, 1);
@@ -364,6 +424,8 @@ static void *work(void *arg)
 			break;
 		if (chance(&rnd, opt.read_percent))
 			do_read(buf, versions, start, nr);
+		else if (chance(&rnd, opt.unmap_percent))
+			do_unmap(&rnd, start, nr);
 		else
 			do_write(&rnd, buf, start, nr);
 		if (chance(&rnd, opt.flush_percent))
@@ -396,7 +458,8 @@ static void *verify(void *arg)
 		for (i = 0; i < nr; i++)
 			check_sector((__u64 *)(buf + i * SECTOR),
 				     opt.offset + start + i, least[start + i],
-				     oracle.issued[start + i]);
+				     oracle.issued[start + i],
+				     oracle.zeroed[start + i]);
 		atomic_fetch_add(&nr_reads, 1);
 	}
 	free(buf);
@@ -449,16 +512,17 @@ static void open_state(void)
 
 	if (opt.state) {
 		state = open(opt.state, O_RDWR | O_CREAT, 0644);
-		if (state < 0 || ftruncate(state, 3 * length))
+		if (state < 0 || ftruncate(state, 4 * length))
 			fatal(opt.state);
 	}
-	map = mmap(NULL, 3 * length, PROT_READ | PROT_WRITE,
+	map = mmap(NULL, 4 * length, PROT_READ | PROT_WRITE,
 		   state < 0 ? MAP_SHARED | MAP_ANONYMOUS : MAP_SHARED, state, 0);
 	if (map == MAP_FAILED)
 		fatal("mmap");
 	oracle.issued = map;
 	oracle.done = oracle.issued + opt.sectors;
 	oracle.durable = oracle.done + opt.sectors;
+	oracle.zeroed = oracle.durable + opt.sectors;
 	oracle.busy = calloc(opt.sectors / opt.block_sectors, sizeof(*oracle.busy));
 	if (!oracle.busy)
 		fatal("memory");
@@ -468,7 +532,7 @@ static void parse(int argc, char **argv)
 {
 	int c;
 
-	while ((c = getopt(argc, argv, "f:vco:l:t:s:n:b:r:F:D:ES:")) != -1) {
+	while ((c = getopt(argc, argv, "f:vco:l:t:s:n:b:r:F:D:U:C:ES:")) != -1) {
 		unsigned long long n = optarg ? strtoull(optarg, NULL, 0) : 0;
 
 		switch (c) {
@@ -508,6 +572,12 @@ static void parse(int argc, char **argv)
 		case 'D':
 			opt.sync_percent = n;
 			break;
+		case 'U':
+			opt.unmap_percent = n;
+			break;
+		case 'C':
+			opt.discard_sectors = n / SECTOR;
+			break;
 		case 'E':
 			opt.errors_ok = true;
 			break;
@@ -545,7 +615,7 @@ int main(int argc, char **argv)
 	for (i = 0; i < opt.threads; i++)
 		pthread_join(threads[i], NULL);
 
-	printf("hammer: %lu writes, %lu reads, %lu flushes, %lu errors, %d defects\n",
-	       nr_writes, nr_reads, nr_flushes, nr_errors, reports);
+	printf("hammer: %lu writes, %lu reads, %lu unmaps, %lu flushes, %lu errors, %d defects\n",
+	       nr_writes, nr_reads, nr_unmaps, nr_flushes, nr_errors, reports);
 	return reports ? 1 : 0;
 }

@@ -14,7 +14,8 @@ t_info() {
 	image "$disk" $((64 * mb - 512))
 	qed q "$disk"
 	is "$(blk dm status "$pre-q")" \
-		"0 $((64 * mb / 512 - 1)) qed 128 5/2048 0/1024 0/16384 0 0 0 rw -" "the status"
+		"0 $((64 * mb / 512 - 1)) qed 128 5/2048 0/1024 0/16384 0 0 0 rw - 2043/0/0 0 - -" \
+		"the status"
 	# a cluster and a table of four
 	io "$dev" write:0:512:1
 	is "$(status q used)" 10 "used clusters"
@@ -75,8 +76,9 @@ t_table() {
 	lines "zeroed_from 5" ""
 	lines "cache_kib 128 zeroed_from 5" "2 cache_kib 128"
 	lines "commit_interval 0" "2 commit_interval 0"
-	lines "low_water 10 error_if_no_space commit_interval 7 cache_kib 64" \
-		"7 cache_kib 64 commit_interval 7 error_if_no_space low_water 10"
+	lines "no_discard_passdown ignore_discard" "2 ignore_discard no_discard_passdown"
+	lines "no_discard_passdown low_water 10 error_if_no_space ignore_discard commit_interval 7 cache_kib 64" \
+		"9 cache_kib 64 commit_interval 7 error_if_no_space low_water 10 ignore_discard no_discard_passdown"
 }
 
 t_message() {

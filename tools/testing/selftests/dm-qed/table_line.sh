@@ -45,7 +45,7 @@ t_word() {
 	local word
 
 	lower
-	for word in bogus read_onl read_only_ '""' 1 backing ignore_discard no_discard_passdown \
+	for word in bogus read_onl read_only_ '""' 1 backing ignore_discards discard_passdown \
 		copy_on_read; do
 		line "unrecognised feature argument ${word//\"/.}" "0 LEN qed DEV 1 $word"
 	done
