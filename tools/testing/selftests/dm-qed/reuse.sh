@@ -1,0 +1,233 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# Space that is used again and again, and the messages trim and check.
+
+# shellcheck source=lib.sh
+. "$(dirname "$0")/lib.sh"
+
+c=65536					# a cluster
+disk=					# the image device
+
+# accounted: what the kernel counts is what is in the tables
+accounted() {
+	local counted
+
+	get q
+	dm_suspend q
+	counted=$(qedimg check --json "$disk" | python3 -c '
+import json, sys
+found = json.load(sys.stdin)
+print(found["used"], found["mapped"])')
+	dm_resume q
+	is "$((used - reclaiming)) $mapped" "$counted" "used and mapped clusters"
+}
+
+# What the check finds
+checked() {
+	dmsetup message "$pre-q" 0 check
+	wait_for 60 status_is q check "0,0"
+}
+
+# The average length of the runs that the guest's disk is in, in clusters
+run_length() {
+	dm_suspend q
+	qedimg map "$disk" | python3 -c '
+import json, sys
+runs = [run["length"] for run in json.load(sys.stdin) if run["kind"] == "data"]
+print(sum(runs) // len(runs) // 65536)'
+	dm_resume q
+}
+
+# A device just large enough, on which ten times its size is written and discarded
+t_small_device() {
+	local i
+
+	null a 64 discard=1
+	disk=$dev
+	garbage "$disk" 60
+	image "$disk" $((32 * mb))
+	io "$disk" "write:$c:$((4 * c)):0" flush
+	# header, L1, L2, all clusters, and 16 in which to move
+	linear l "$disk" $(((9 + 512 + 16) * 128))
+	disk=$dev
+	qed q "$disk" "$@"
+	for ((i = 0; i < 3; i++)); do
+		hammer -f "$tmp/state" -t 6 -n 850 -U 40 -C "$c" -b 1048576 -r 10 -F 2 -S 1 "$dev"
+		is "$(status q mode)" rw "the mode"
+		accounted
+		note "runs of $(run_length) clusters on average"
+	done
+	note "$(($(io_counts "$disk" | cut -d ' ' -f 4) / 2048)) MiB were written to $((537 / 16)) MiB"
+	at_least "$(io_counts "$disk" | cut -d ' ' -f 4)" $((10 * 537 * 128)) "the sectors written"
+	checked
+	hammer -v -f "$tmp/state" -S 1 "$dev"
+	dm_remove q
+	sound "$disk"
+	qed q "$disk"
+	hammer -v -f "$tmp/state" -S 1 "$dev"
+	# nothing of it stays: what is written in order is in order below
+	io "$dev" "discard:0:$((32 * mb))" flush
+	wait_for 20 status_is q reclaiming 0
+	io "$dev" "write:0:$((32 * mb)):0x11" flush
+	at_least "$(run_length)" 100 "the average length of runs"
+}
+
+# What comes and goes in pieces stays in pieces, and does not fall to bits.
+t_pieces() {
+	local round i io length
+
+	null a 64 discard=1
+	disk=$dev
+	image "$disk" $((32 * mb))
+	# a device that is full, but for one of the pieces and a half
+	linear l "$disk" $(((9 + 512 + 24) * 128))
+	disk=$dev
+	qed q "$disk"
+	for round in {1..8}; do
+		io=()
+		for i in $(shuf -i 0-31); do
+			io+=("discard:$((i * mb)):$mb" "write:$((i * mb)):$mb:$((round + i))")
+		done
+		io "$dev" "${io[@]}"
+		length=$(run_length)
+		note "runs of $length clusters on average"
+	done
+	at_least "$length" 8 "the average length of runs, of 16 at best"
+	for ((i = 0; i < 32; i++)); do
+		io "$dev" "read:$((i * mb)):$mb:$((round + i))"
+	done
+	accounted
+}
+
+# fio's own idea of what is to be read after writes and trims
+t_fio() {
+	need fio
+	null a 64 discard=1
+	disk=$dev
+	image "$disk" $((32 * mb))
+	linear l "$disk" $(((9 + 512 + 16) * 128))
+	disk=$dev
+	qed q "$disk"
+	run_fio --name=trim --filename="$dev" --size=32m --io_size=128m --rw=randwrite --bs=64k \
+		--iodepth=8 --verify=crc32c --verify_backlog=64 --trim_percentage=50 --trim_backlog=64 \
+		--trim_verify_zero=1
+	accounted
+	dm_remove q
+	sound "$disk"
+}
+
+# Space that was leaked, or freed without passing it down, goes back to the file.
+t_trim() {
+	local blocks
+
+	truncate -s 80M "$tmp/file"
+	image "$tmp/file" $((64 * mb))
+	loop "$tmp/file"
+	disk=$dev
+	garbage "$disk" 30
+	image "$disk" $((64 * mb))
+	io "$disk" "write:$c:$((4 * c)):0" flush
+	qed q "$disk" no_discard_passdown
+	io "$dev" "write:0:$((800 * c)):0x11" flush "discard:$((100 * c)):$((600 * c))" flush
+	wait_for 20 status_is q reclaiming 0
+	get q
+	is "$zeroed $used" "0 209" "known to be zero, used"
+	dmsetup message "$pre-q" 0 trim
+	wait_for 20 status_is q trim -
+	wait_for 20 status_is q reclaiming 0
+	get q
+	is "$zeroed $used" "600 209" "known to be zero, used"
+	blocks=$(($(stat -c %b "$tmp/file") / 128))
+	at_most "$blocks" $((used + used / 50)) "the size of the file in clusters"
+	io "$dev" "read:0:$((100 * c)):0x11" "read:$((100 * c)):$((600 * c)):0" \
+		"read:$((700 * c)):$((100 * c)):0x11"
+	# and nothing is left to do
+	dmsetup message "$pre-q" 0 trim
+	wait_for 20 status_is q trim -
+	is "$(status q zeroed)" 600 "the number of clusters known to be zero"
+	dm_remove q
+	sound "$tmp/file"
+
+	null b 64
+	image "$dev" $((32 * mb))
+	qed r "$dev"
+	refused dmsetup message "$pre-r" 0 trim
+}
+
+# t_busy MESSAGE: while everything else goes on
+t_busy() {
+	local hammer i
+
+	truncate -s 80M "$tmp/file"
+	image "$tmp/file" $((64 * mb))
+	loop "$tmp/file"
+	disk=$dev
+	qed q "$disk" no_discard_passdown cache_kib 64
+	bg "$bin/hammer" -f "$tmp/state" -t 4 -s 30 -U 35 -C "$c" "$dev"
+	hammer=$!
+	for ((i = 0; i < 5; i++)); do
+		dmsetup message "$pre-q" 0 "$1" || true
+		wait_for 30 ended "$1"
+	done
+	kill -TERM "$hammer"
+	wait "$hammer"
+	checked
+	accounted
+	hammer -v -f "$tmp/state" "$dev"
+	dm_remove q
+	sound "$tmp/file"
+}
+
+# Has the message been carried out?
+ended() {
+	get q
+	case $1 in
+	trim) [ "$trim" = - ] ;;
+	check) [ "$check" = 0,0 ] ;;
+	esac
+}
+
+# What a check finds: two entries for one cluster, made behind our back
+t_defect() {
+	local table
+
+	null a 64
+	disk=$dev
+	image "$disk" $((32 * mb))
+	qed q "$disk"
+	checked
+	io "$dev" "write:0:$((10 * c)):0x11" flush
+	checked
+	dm_suspend q
+	dm_resume q
+	is "$(status q check)" - "the check after a suspend"
+	# the tables have been scanned, but no block of them is in the cache
+	table=$(blk u64 "$disk" "$c")
+	io_u64 "$disk" $((table + 7 * 8)) "$(blk u64 "$disk" "$table")"
+	io_u64 "$disk" $((table + 8 * 8)) $((200 * c))
+	kmsg_mark
+	dmsetup message "$pre-q" 0 check
+	wait_for 20 status_is q check "2,2"
+	get q
+	is "$mode" ro "the mode"
+	matches "$(kmsg)" "entry 7: .* refers to a cluster that is referenced already" "the kernel's log"
+	matches "$(kmsg)" "entry 8: .* refers to a cluster that counts as free" "the kernel's log"
+	io "$dev" "read:0:$((7 * c)):0x11" "!EIO/write:0:$c:0x22"
+	refused dmsetup message "$pre-q" 0 check
+	refused dmsetup message "$pre-q" 0 trim
+}
+
+# io_u64 DEVICE OFFSET NUMBER: little-endian, in place
+io_u64() {
+	blk poke "$1" "$2" "$3"
+}
+
+run t_small_device "ten times its size through a small device" \
+	"t_small_device commit_interval 20 cache_kib 64" "the same with a small cache" \
+	t_pieces "pieces that come and go" \
+	t_fio "fio with trims" \
+	t_trim "trim gives free space back" \
+	"t_busy trim" "trim while all else goes on" \
+	"t_busy check" "check while all else goes on" \
+	t_defect "defects that a check finds"
