@@ -308,6 +308,151 @@ t_last_cluster() {
 	is "$used/$total" 12/12 "the space in use"
 }
 
+# Space that is discarded lets them go on, without anybody's help.
+t_discard() {
+	local events
+
+	stack 16 commit_interval 3600000
+	fill
+	events=$(events q)
+	is "$(status q queued)" 1 "the number of queued bios"
+	io "$dev" "discard:$((2 * c)):$c"
+	went_on
+	io "$dev" "read:0:$((2 * c)):0x11" "read:$((2 * c)):$c:0" "read:$((3 * c)):$((3 * c)):0x11" \
+		"read:$((20 * c + 4096)):$((2 * c - 8192)):0x22"
+	get q
+	is "$mode $queued $used/$total" "rw 0 16/16" "mode, queued bios and space"
+	is "$(events q)" $((events + 1)) "the event counter"
+	dm_remove q
+	sound "$lower"
+}
+
+timeout_file=/sys/module/dm_qed_mod/parameters/no_space_timeout
+
+# Who has waited too long gets an error, and so do those that come after.
+t_timeout() {
+	stack 16
+	is "$(cat "$timeout_file")" 60 "the default of the timeout"
+	echo 1 >"$timeout_file"
+	trap 'echo 60 >$timeout_file' EXIT
+	io "$dev" "write:0:$((6 * c)):0x11" flush
+	io "$dev" "!ENOSPC/write:$((20 * c)):$((2 * c)):0x22" "!ENOSPC/write:$((40 * c)):512:0x33"
+	matches "$(kmsg)" "no space for 1 seconds: writes that need it fail now" "the kernel's log"
+	io "$dev" "read:0:$((6 * c)):0x11" "write:0:512:0x11" flush
+	is "$(status q mode)" out_of_space "the mode"
+	grow 24
+	dm_suspend q
+	dm_resume q
+	echo 60 >"$timeout_file"
+	io "$dev" "write:$((30 * c)):$((8 * c)):0x44"
+	is "$(status q mode)" rw "the mode"
+	# and the next ones wait again
+	start "write:$((50 * c)):$c:0x55"
+	sleep 1.5
+	waits
+	io "$dev" "discard:$((30 * c)):$c"
+	went_on
+}
+
+# thin BLOCKS: the table of a pool that has so many of 64 KiB
+thin() {
+	echo "0 $(($1 * 128)) thin-pool $meta $data 128 0 1 error_if_no_space"
+}
+
+# The image device itself has no space: for data, then for tables
+t_thin() {
+	modprobe -q dm-thin-pool || true
+	dmsetup targets | grep -q '^thin-pool ' || skip "no dm-thin"
+	null m 8
+	meta=$dev
+	null d 64
+	data=$dev
+	dm pool "$(thin 12)"
+	dmsetup message "$pre-pool" 0 "create_thin 0"
+	dm l "0 $((64 * mb / 512)) thin $dev 0"
+	lower=$dev
+	image "$lower" $((32 * mb))
+	qed q "$lower" commit_interval 3600000
+	# a block for the header, four for the table, one for the L1
+	io "$dev" "write:0:$((4 * c)):0x11" flush
+	start "write:$((10 * c)):$((4 * c)):0x22"
+	io "$dev" "read:0:$((4 * c)):0x11" "write:512:$c:0x12" "read:$((10 * c)):$((4 * c)):0"
+	waits
+	is "$(status q queued)" 1 "the number of queued bios"
+	dm_swap pool "$(thin 24)"
+	dm_suspend q noflush
+	dm_resume q
+	went_on
+	is "$(status q mode)" rw "the mode"
+	io "$dev" "read:$((10 * c)):$((4 * c)):0x22" "read:512:$c:0x12"
+	dm_remove q
+	sound "$lower"
+	is_clean "$lower"
+}
+
+# t_thin_tables: there is space for data, and none for the table that maps it
+t_thin_tables() {
+	modprobe -q dm-thin-pool || true
+	dmsetup targets | grep -q '^thin-pool ' || skip "no dm-thin"
+	null m 8
+	meta=$dev
+	null d 64
+	data=$dev
+	dm pool "$(thin 3)"
+	dmsetup message "$pre-pool" 0 "create_thin 0"
+	dm l "0 $((64 * mb / 512)) thin $dev 0"
+	lower=$dev
+	image "$lower" $((32 * mb))
+	# known to be zero: the table is not written before the commit
+	qed q "$lower" commit_interval 3600000 zeroed_from 5
+	io "$dev" "write:0:$((2 * c)):0x11"
+	start flush
+	get q
+	is "$mode $dirty" "out_of_space 2" "mode and dirty blocks"
+	matches "$(kmsg)" "no space for the tables on the image device" "the kernel's log"
+	io "$dev" "read:0:$((2 * c)):0x11"
+	waits
+	dm_swap pool "$(thin 24)"
+	dm_suspend q noflush
+	dm_resume q
+	went_on
+	is "$(status q dirty)" 0 "the number of dirty blocks"
+	io "$dev" "write:$((4 * c)):$c:0x22" "read:0:$((2 * c)):0x11" "read:$((4 * c)):$c:0x22"
+	is "$(status q mode)" rw "the mode"
+	dm_remove q
+	sound "$lower"
+}
+
+# A sparse file on a filesystem that is full
+t_filesystem() {
+	need mkfs.ext4
+	null f 32
+	mkfs.ext4 -q -O ^has_journal -m 0 "$dev"
+	mount "$dev" "$tmp/mnt"
+	truncate -s 100M "$tmp/mnt/file"
+	image "$tmp/mnt/file" $((64 * mb))
+	lower=$(losetup --find --show --direct-io=on "$tmp/mnt/file")
+	echo "$lower" >>"$tmp/lib/loops"
+	[ "$(cat "/sys/block/${lower#/dev/}/loop/dio")" = 1 ] || skip "no direct I/O for loop"
+	qed q "$lower" zeroed_from 5
+	io "$dev" "write:0:$((10 * c)):0x11" flush
+	dd if=/dev/zero of="$tmp/mnt/filler" bs=1M 2>"$tmp/dd" || true
+	matches "$(cat "$tmp/dd")" "No space left" "what dd says"
+	start "write:$((20 * c)):$((40 * c)):0x22"
+	io "$dev" "read:0:$((10 * c)):0x11" "write:$c:$c:0x11"
+	waits
+	rm "$tmp/mnt/filler"
+	dm_suspend q noflush
+	dm_resume q
+	went_on
+	io "$dev" flush "read:0:$((10 * c)):0x11" "read:$((20 * c)):$((40 * c)):0x22"
+	is "$(status q mode)" rw "the mode"
+	dm_remove q
+	sound "$tmp/mnt/file"
+	unloop "$lower"
+	umount "$tmp/mnt"
+}
+
 run t_grow "writes wait until the device has grown and was suspended" \
 	t_grow_noflush "the device grows while it is suspended without a flush" \
 	t_not_grown "resumed without space, and grown by a new table" \
@@ -317,4 +462,9 @@ run t_grow "writes wait until the device has grown and was suspended" \
 	"t_removal force" "writes that wait fail when the device is removed by force" \
 	t_table_space "no space for a new table" \
 	t_many "many writes that wait" \
-	t_last_cluster "the last cluster of the device"
+	t_last_cluster "the last cluster of the device" \
+	t_discard "space that is discarded" \
+	t_timeout "the end of the wait" \
+	t_thin "an image device without space for data" \
+	t_thin_tables "an image device without space for tables" \
+	t_filesystem "a file on a full filesystem"
