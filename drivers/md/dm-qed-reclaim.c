@@ -7,8 +7,9 @@
 #include <linux/blkdev.h>
 #include <linux/device-mapper.h>
 #include <linux/err.h>
-#include <linux/list_sort.h>
+#include <linux/mm.h>
 #include <linux/slab.h>
+#include <linux/sort.h>
 
 #include "dm-qed-reclaim.h"
 
@@ -70,13 +71,44 @@ static bool can_discard(struct qed_reclaim *reclaim)
 	return bdev_max_discard_sectors(reclaim->bdev);
 }
 
-static int drop_cmp(void *priv, const struct list_head *a,
-		    const struct list_head *b)
+static int run_cmp(const void *a, const void *b)
 {
-	u64 x = list_entry(a, struct qed_drop, list)->runs[0].first;
-	u64 y = list_entry(b, struct qed_drop, list)->runs[0].first;
+	const struct qed_run *x = a, *y = b;
 
-	return x < y ? -1 : x > y;
+	return x->first < y->first ? -1 : x->first > y->first;
+}
+
+/*
+ * All runs of the drops, in order, and adjacent ones as one. Clusters that were
+ * allocated one after the other may have been mapped anywhere, and workers drop
+ * blocks of tables in any order. Returns NULL without memory.
+ */
+static struct qed_run *join_runs(struct list_head *drops, unsigned int *nr)
+{
+	unsigned int i, last = 0, count = 0;
+	struct qed_drop *drop;
+	struct qed_run *runs;
+
+	list_for_each_entry(drop, drops, list)
+		count += drop->nr;
+	runs = kvmalloc_array(count, sizeof(*runs), GFP_NOIO | __GFP_NOWARN);
+	if (!runs)
+		return NULL;
+
+	count = 0;
+	list_for_each_entry(drop, drops, list) {
+		memcpy(&runs[count], drop->runs, drop->nr * sizeof(*runs));
+		count += drop->nr;
+	}
+	sort(runs, count, sizeof(*runs), run_cmp, NULL);
+	for (i = 1; i < count; i++) {
+		if (runs[i].first == runs[last].first + runs[last].nr)
+			runs[last].nr += runs[i].nr;
+		else
+			runs[++last] = runs[i];
+	}
+	*nr = count ? last + 1 : 0;
+	return runs;
 }
 
 static int pass_down_run(struct qed_reclaim *reclaim, struct bio **bio,
@@ -85,8 +117,6 @@ static int pass_down_run(struct qed_reclaim *reclaim, struct bio **bio,
 	sector_t sector = run->first << reclaim->cluster_bits;
 	sector_t nr = run->nr << reclaim->cluster_bits;
 
-	if (!run->nr)
-		return 0;
 	if (can_zero(reclaim))
 		return __blkdev_issue_zeroout(reclaim->bdev, sector, nr,
 					      GFP_NOIO, bio,
@@ -101,34 +131,31 @@ static int pass_down_run(struct qed_reclaim *reclaim, struct bio **bio,
  */
 static bool pass_down(struct qed_reclaim *reclaim, struct list_head *drops)
 {
-	struct qed_run run = { .nr = 0 };
 	struct qed_drop *drop;
 	struct bio *bio = NULL;
 	struct blk_plug plug;
-	unsigned int i;
+	struct qed_run *runs;
+	unsigned int i, nr;
 	int r = 0, r2;
 
-	/* Workers drop blocks of tables in any order, which ends runs early. */
-	list_sort(NULL, drops, drop_cmp);
+	runs = join_runs(drops, &nr);
 	blk_start_plug(&plug);
-	list_for_each_entry(drop, drops, list) {
-		for (i = 0; i < drop->nr && !r; i++) {
-			if (run.nr && drop->runs[i].first == run.first + run.nr) {
-				run.nr += drop->runs[i].nr;
-				continue;
-			}
-			r = pass_down_run(reclaim, &bio, &run);
-			run = drop->runs[i];
-		}
+	if (runs) {
+		for (i = 0; i < nr && !r; i++)
+			r = pass_down_run(reclaim, &bio, &runs[i]);
+	} else {
+		list_for_each_entry(drop, drops, list)
+			for (i = 0; i < drop->nr && !r; i++)
+				r = pass_down_run(reclaim, &bio,
+						  &drop->runs[i]);
 	}
-	if (!r)
-		r = pass_down_run(reclaim, &bio, &run);
 	if (bio) {
 		r2 = submit_bio_wait(bio);
 		bio_put(bio);
 		r = r ? r : r2;
 	}
 	blk_finish_plug(&plug);
+	kvfree(runs);
 	if (r)
 		DMWARN_LIMIT("%s: cannot give free clusters to the image device: error %d",
 			     reclaim->name, r);
