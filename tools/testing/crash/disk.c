@@ -184,9 +184,14 @@ bool disk_may_have(const struct disk *disk, uint64_t sector, uint32_t content)
 
 	if (disk->base[sector] == content)
 		return true;
-	for (node = disk->head[sector]; node; node = disk->nodes[node].next)
-		if (disk_node_content(disk, node, sector) == content)
+	for (node = disk->head[sector]; node; node = disk->nodes[node].next) {
+		if (disk_node_is_discard(disk, node)) {
+			if (!content || content == disk->poison)
+				return true;
+		} else if (disk_node_content(disk, node, sector) == content) {
 			return true;
+		}
+	}
 	return false;
 }
 
@@ -261,6 +266,12 @@ void disk_write(struct disk *disk, uint32_t id, uint64_t pos, uint64_t sector,
 	changed(disk, w);
 }
 
+void disk_discard(struct disk *disk, uint32_t id, uint64_t pos, uint64_t sector,
+		  uint32_t nr)
+{
+	disk_write(disk, id, pos, sector, nr, NULL, false);
+}
+
 void disk_write_done(struct disk *disk, uint32_t id, uint64_t pos, bool ok)
 {
 	struct disk_write *w = &disk->writes[id];
@@ -289,7 +300,7 @@ void disk_flush_done(struct disk *disk, uint32_t id, uint64_t pos, bool ok)
 	for (i = 0; i < disk->nr_pending; i++) {
 		struct disk_write *w = &disk->writes[disk->pending[i]];
 
-		if (!w->failed && w->done < flush->submitted)
+		if (w->contents && !w->failed && w->done < flush->submitted)
 			make_stable(disk, disk->pending[i]);
 	}
 	prune_pending(disk);

@@ -9,6 +9,11 @@
  * had FUA and has completed, or when it completed before a flush was submitted
  * that has completed. The content before all writes counts as a stable write.
  *
+ * A discard is not like a write: from then on each sector of it may, each time
+ * anew, be as it was, have zeroes, or something else, called poison. No flush
+ * changes that, only a write that is stable and was submitted after the discard
+ * had completed.
+ *
  * The same rules hold for the disk below dm-qed, where they say what a crash may
  * leave, and for the disk it offers, where they say what it may then show.
  *
@@ -45,7 +50,7 @@ struct disk_write {
 	uint64_t sector;
 	uint32_t nr;
 	uint32_t live;			/* sectors that may have its content */
-	uint32_t *contents;
+	uint32_t *contents;		/* NULL: a discard */
 	bool fua, flush, failed, stable;
 };
 
@@ -71,6 +76,8 @@ struct disk {
 	struct disk_node *nodes;
 	uint32_t nr_nodes, free_node;
 
+	uint32_t poison;		/* content */
+
 	/* The candidates of a sector have changed, or NULL */
 	void (*changed)(struct disk *disk, uint64_t sector);
 	void *private;
@@ -82,6 +89,8 @@ void disk_free(struct disk *disk);
 /* Events, at ascending positions. The caller keeps @contents. */
 void disk_write(struct disk *disk, uint32_t id, uint64_t pos, uint64_t sector,
 		uint32_t nr, uint32_t *contents, bool fua);
+void disk_discard(struct disk *disk, uint32_t id, uint64_t pos, uint64_t sector,
+		  uint32_t nr);
 void disk_write_done(struct disk *disk, uint32_t id, uint64_t pos, bool ok);
 void disk_flush(struct disk *disk, uint32_t id, uint64_t pos);
 void disk_flush_done(struct disk *disk, uint32_t id, uint64_t pos, bool ok);
@@ -89,6 +98,12 @@ void disk_flush_done(struct disk *disk, uint32_t id, uint64_t pos, bool ok);
 /* May a sector have this content now? */
 bool disk_may_have(const struct disk *disk, uint64_t sector, uint32_t content);
 
+static inline bool disk_node_is_discard(const struct disk *disk, uint32_t node)
+{
+	return !disk->writes[disk->nodes[node].write].contents;
+}
+
+/* Of a node that is no discard */
 static inline uint32_t disk_node_content(const struct disk *disk, uint32_t node,
 					 uint64_t sector)
 {

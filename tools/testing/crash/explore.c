@@ -15,8 +15,8 @@
  *
  * Replays the TRACE of what went to the disk that had IMAGE at first. A power cut
  * is tried after each event that matters: what may be on the disk grows with a
- * write and shrinks with the completion of a flush or FUA; what has to be
- * there grows when the guest's flush or FUA completes. Each time several of the
+ * write or a discard and shrinks with the completion of a flush or FUA; what has to
+ * be there grows when the guest's flush or FUA completes. Each time several of the
  * possible states are judged. Stops at the first bad one. The states depend on
  * nothing but the arguments, and are numbered from 1.
  *
@@ -192,6 +192,20 @@ static void choose(struct explorer *e, enum kind how, uint64_t *rng)
 		tear_some(e, rng);
 }
 
+/* What a discarded sector has that had @content */
+static uint32_t discarded(const struct disk *disk, uint32_t content,
+			  uint64_t *rng)
+{
+	switch (stamp_random(rng) % 4) {
+	case 0:
+		return content;
+	case 1:
+		return 0;
+	default:
+		return disk->poison;
+	}
+}
+
 static uint32_t pick(struct explorer *e, uint32_t sector, uint64_t *rng)
 {
 	struct disk *disk = &e->disk[TRACE_LOWER];
@@ -207,7 +221,9 @@ static uint32_t pick(struct explorer *e, uint32_t sector, uint64_t *rng)
 			   (e->torn[id] && stamp_random(rng) % 2)) {
 			continue;
 		}
-		content = disk_node_content(disk, node, sector);
+		content = disk_node_is_discard(disk, node) ?
+			  discarded(disk, content, rng) :
+			  disk_node_content(disk, node, sector);
 	}
 	return content;
 }
@@ -230,7 +246,8 @@ static void make_state(struct explorer *e, enum kind how, uint64_t *rng)
 
 static void write_contents(struct explorer *e, const char *path, bool guest)
 {
-	uint64_t nr = guest ? e->disk[TRACE_UPPER].nr : e->nr_sectors, i;
+	uint64_t nr = guest ? judge_size(&e->judge, e->image[0]) :
+			      e->nr_sectors, i;
 	FILE *file = fopen(path, "w");
 	uint32_t content;
 
@@ -289,10 +306,10 @@ static bool next_event(struct explorer *e, size_t *pos,
 	memcpy(event, e->trace + *pos, sizeof(*event));
 	*pos += sizeof(*event);
 	*data = e->trace + *pos;
-	if (event->type == TRACE_WRITE && !(event->flags & TRACE_ZEROES))
+	if (event->type == TRACE_WRITE &&
+	    !(event->flags & (TRACE_ZEROES | TRACE_DISCARD)))
 		len = (size_t)event->nr * SECTOR_SIZE;
-	if (event->disk >= TRACE_DISKS || e->trace_len - *pos < len ||
-	    event->sector + event->nr > e->disk[event->disk].nr)
+	if (event->disk >= TRACE_DISKS || e->trace_len - *pos < len)
 		die("trace");
 	*pos += len;
 	return true;
@@ -312,6 +329,7 @@ static bool is_point(struct explorer *e, const struct trace_event *event)
 	case TRACE_WRITE:
 		return event->disk == TRACE_LOWER;
 	case TRACE_FLUSH_DONE:
+	case TRACE_RESIZE_DONE:
 		return true;
 	case TRACE_WRITE_DONE:
 		return is_fua(e, event);
@@ -327,17 +345,58 @@ static uint32_t *number_contents(struct explorer *e,
 	uint32_t *contents = alloc(NULL, event->nr, sizeof(uint32_t)), i;
 	struct stamp stamp;
 
-	for (i = 0; i < event->nr && !(event->flags & TRACE_ZEROES); i++) {
-		if (event->disk == TRACE_UPPER) {
-			memcpy(&stamp, data + i * SECTOR_SIZE, sizeof(stamp));
-			if (!stamp_valid(data + i * SECTOR_SIZE) ||
-			    stamp.sector != event->sector + i)
-				die("stamp of a sector in the trace");
-		}
+	if (event->flags & (TRACE_ZEROES | TRACE_DISCARD))
+		return contents;
+	for (i = 0; i < event->nr; i++) {
 		contents[i] = contents_number(&e->contents,
 					      data + i * SECTOR_SIZE);
+		/* Zeroes may have to be written as such. */
+		if (event->disk != TRACE_UPPER || !contents[i])
+			continue;
+		memcpy(&stamp, data + i * SECTOR_SIZE, sizeof(stamp));
+		if (!stamp_valid(data + i * SECTOR_SIZE) ||
+		    stamp.sector != event->sector + i)
+			die("stamp of a sector in the trace");
 	}
 	return contents;
+}
+
+/*
+ * A discard of the guest's disk makes the clusters zero that it covers, and leaves
+ * the parts at its ends. What is there at the end of the disk is no part.
+ */
+static void guest_discard(struct explorer *e, const struct trace_event *event,
+			  uint64_t pos)
+{
+	uint32_t cluster = e->judge.cluster;
+	uint64_t from = event->sector, to = event->sector + event->nr;
+
+	from = (from + cluster - 1) / cluster * cluster;
+	if (to != e->judge.size)
+		to = to / cluster * cluster;
+	disk_write(&e->disk[TRACE_UPPER], event->id, pos, from,
+		   to > from ? to - from : 0, e->write_contents[event->id],
+		   false);
+}
+
+static void handle_write(struct explorer *e, const struct trace_event *event,
+			 uint64_t pos)
+{
+	uint32_t *contents = e->write_contents[event->id];
+	struct disk *disk = &e->disk[event->disk];
+
+	if (event->disk == TRACE_UPPER && event->flags & TRACE_DISCARD) {
+		guest_discard(e, event, pos);
+		return;
+	}
+	if (event->flags & TRACE_DISCARD) {
+		disk_discard(disk, event->id, pos, event->sector, event->nr);
+		return;
+	}
+	if (event->disk == TRACE_LOWER && !event->sector)
+		judge_header_write(&e->judge, disk, contents[0]);
+	disk_write(disk, event->id, pos, event->sector, event->nr, contents,
+		   event->flags & TRACE_FUA);
 }
 
 static void handle(struct explorer *e, const struct trace_event *event,
@@ -348,9 +407,7 @@ static void handle(struct explorer *e, const struct trace_event *event,
 
 	switch (event->type) {
 	case TRACE_WRITE:
-		disk_write(disk, event->id, pos, event->sector, event->nr,
-			   e->write_contents[event->id],
-			   event->flags & TRACE_FUA);
+		handle_write(e, event, pos);
 		break;
 	case TRACE_WRITE_DONE:
 		disk_write_done(disk, event->id, pos, ok);
@@ -360,6 +417,12 @@ static void handle(struct explorer *e, const struct trace_event *event,
 		break;
 	case TRACE_FLUSH_DONE:
 		disk_flush_done(disk, event->id, pos, ok);
+		break;
+	case TRACE_RESIZE:
+		judge_resize(&e->judge, event->sector);
+		break;
+	case TRACE_RESIZE_DONE:
+		judge_resized(&e->judge);
 		break;
 	}
 }
@@ -394,6 +457,8 @@ static void prepare(struct explorer *e)
 			e->nr_ids = nr;
 		}
 		if (event.type == TRACE_WRITE) {
+			if (event.sector + event.nr > e->disk[event.disk].nr)
+				die("trace");
 			e->write_contents[event.id] =
 				number_contents(e, &event, data);
 			fua[event.id] = !!(event.flags & TRACE_FUA);
@@ -402,6 +467,8 @@ static void prepare(struct explorer *e)
 		} else if (event.type == TRACE_FLUSH_DONE) {
 			e->epochs += event.disk == TRACE_LOWER;
 			e->flushes += event.disk == TRACE_UPPER;
+			e->points++;
+		} else if (event.type == TRACE_RESIZE_DONE) {
 			e->points++;
 		} else if (event.type == TRACE_WRITE_DONE) {
 			e->points += fua[event.id];
@@ -498,12 +565,36 @@ static bool explore(struct explorer *e)
 	return good;
 }
 
+/* The largest size that the guest's disk gets; 0: none but the first */
+static uint64_t largest_size(struct explorer *e)
+{
+	struct trace_event event;
+	const unsigned char *data;
+	uint64_t largest = 0;
+	size_t pos = 0;
+
+	while (next_event(e, &pos, &event, &data))
+		if (event.type == TRACE_RESIZE && event.sector > largest)
+			largest = event.sector;
+	return largest;
+}
+
+/* Neither a stamp nor a table */
+static uint32_t make_poison(struct contents *contents)
+{
+	unsigned char data[SECTOR_SIZE];
+
+	memset(data, 0xdb, sizeof(data));
+	return contents_number(contents, data);
+}
+
 static void load(struct explorer *e, const char *image, const char *trace)
 {
 	const unsigned char *data;
 	size_t len;
 	uint64_t i;
 
+	e->trace = map_file(trace, &e->trace_len);
 	contents_init(&e->contents);
 	data = map_file(image, &len);
 	e->nr_sectors = len / SECTOR_SIZE;
@@ -512,6 +603,7 @@ static void load(struct explorer *e, const char *image, const char *trace)
 	e->initial = alloc(NULL, e->nr_sectors, sizeof(uint32_t));
 	e->image = alloc(NULL, e->nr_sectors, sizeof(uint32_t));
 	disk_init(&e->disk[TRACE_LOWER], e->nr_sectors);
+	e->disk[TRACE_LOWER].poison = make_poison(&e->contents);
 	for (i = 0; i < e->nr_sectors; i++)
 		e->initial[i] = contents_number(&e->contents,
 						data + i * SECTOR_SIZE);
@@ -520,11 +612,10 @@ static void load(struct explorer *e, const char *image, const char *trace)
 	memcpy(e->disk[TRACE_LOWER].base, e->initial,
 	       e->nr_sectors * sizeof(uint32_t));
 	if (!judge_init(&e->judge, &e->contents, e->initial, e->nr_sectors,
-			&e->disk[TRACE_UPPER])) {
+			&e->disk[TRACE_UPPER], largest_size(e))) {
 		errno = 0;
 		die(image);
 	}
-	e->trace = map_file(trace, &e->trace_len);
 }
 
 static void options(int argc, char **argv)

@@ -59,17 +59,23 @@ static enum verdict verdict(struct judge *judge, enum verdict verdict,
  *----------------------------------------------------------------
  */
 
-/* All but NEED_CHECK has to stay as it was. */
+/* All but NEED_CHECK has to stay as it was, and the size to be right. */
 static enum verdict judge_header(struct judge *judge, const uint32_t *image)
 {
 	unsigned char now[SECTOR_SIZE], was[SECTOR_SIZE];
+	uint64_t size = judge_size(judge, image[0]);
 
+	if (size != judge->size && (!judge->next_size ||
+				    size != judge->next_size))
+		return verdict(judge, BAD_HEADER, "the size is %llu sectors",
+			       (unsigned long long)size);
 	if (image[0] == judge->initial[0])
 		return GOOD;
 	memcpy(now, judge->contents->data[image[0]], SECTOR_SIZE);
 	memcpy(was, judge->contents->data[judge->initial[0]], SECTOR_SIZE);
 	now[H_FEATURES] &= ~NEED_CHECK;
 	was[H_FEATURES] &= ~NEED_CHECK;
+	memcpy(now + H_IMAGE, was + H_IMAGE, 8);
 	if (memcmp(now, was, SECTOR_SIZE))
 		return verdict(judge, BAD_HEADER, "the header has changed");
 	return GOOD;
@@ -264,9 +270,28 @@ static enum verdict judge_tables(struct judge *judge, const uint32_t *image)
 
 /*
  * NEED_CHECK is clear: nothing above the last cluster in use was touched since it
- * was clear before. A file is truncated there, so later it may have to read as
- * zeroes. What a crash has left there is not known, so not known to be harmless.
+ * was cleared. A file is truncated there, so later it may have to read as zeroes.
+ * What a crash has left there is not known, so not known to be harmless.
+ *
+ * Clusters above the end may have been in use and been freed before. So what a
+ * sector there must have is what it had when the write that clears NEED_CHECK was
+ * submitted, or, if a write to it was not stable then, or it was discarded, any of
+ * what it might have had then. Before the first such write it is what it had at
+ * first.
  */
+static bool is_settled(const struct judge *judge, uint64_t sector,
+		       uint32_t content)
+{
+	uint32_t i;
+
+	if (judge->settled[sector] == content)
+		return true;
+	for (i = judge->maybe[sector]; i; i = judge->maybes[i].next)
+		if (judge->maybes[i].content == content)
+			return true;
+	return false;
+}
+
 static enum verdict judge_clean(struct judge *judge, const uint32_t *image)
 {
 	uint64_t from = judge->end * judge->cluster;
@@ -274,7 +299,7 @@ static enum verdict judge_clean(struct judge *judge, const uint32_t *image)
 	if (judge->contents->data[image[0]][H_FEATURES] & NEED_CHECK ||
 	    judge->recovered)
 		return GOOD;
-	while (from < judge->nr_sectors && image[from] == judge->initial[from])
+	while (from < judge->nr_sectors && is_settled(judge, from, image[from]))
 		from++;
 	if (from == judge->nr_sectors)
 		return GOOD;
@@ -292,6 +317,11 @@ enum verdict judge_image(struct judge *judge, const uint32_t *image)
 	claims_begin(judge);
 	v = judge_tables(judge, image);
 	return v ? v : judge_clean(judge, image);
+}
+
+uint64_t judge_size(const struct judge *judge, uint32_t content)
+{
+	return le64(judge->contents->data[content] + H_IMAGE) / SECTOR_SIZE;
 }
 
 uint32_t judge_read(const struct judge *judge, const uint32_t *image,
@@ -312,6 +342,71 @@ uint32_t judge_read(const struct judge *judge, const uint32_t *image,
 	if (entry <= 1)
 		return 0;
 	return image[entry / SECTOR_SIZE + sector % judge->cluster];
+}
+
+/*----------------------------------------------------------------
+ * Events
+ *----------------------------------------------------------------
+ */
+
+static void add_maybe(struct judge *judge, uint64_t sector, uint32_t content)
+{
+	struct judge_maybe *maybe;
+
+	if (judge->nr_maybes == judge->room_maybes) {
+		judge->room_maybes = judge->room_maybes * 2 + 64;
+		judge->maybes = alloc(judge->maybes, judge->room_maybes,
+				      sizeof(*judge->maybes));
+	}
+	maybe = &judge->maybes[judge->nr_maybes];
+	maybe->content = content;
+	maybe->next = judge->maybe[sector];
+	judge->maybe[sector] = judge->nr_maybes++;
+}
+
+/* Note what the sectors may have now. */
+static void settle(struct judge *judge, const struct disk *disk)
+{
+	uint32_t i, node;
+	uint64_t sector;
+
+	memcpy(judge->settled, disk->base, disk->nr * sizeof(uint32_t));
+	memset(judge->maybe, 0, disk->nr * sizeof(uint32_t));
+	judge->nr_maybes = 1;
+	for (i = 0; i < disk->nr_active; i++) {
+		sector = disk->active[i];
+		for (node = disk->head[sector]; node;
+		     node = disk->nodes[node].next) {
+			if (!disk_node_is_discard(disk, node)) {
+				add_maybe(judge, sector,
+					  disk_node_content(disk, node, sector));
+				continue;
+			}
+			add_maybe(judge, sector, 0);
+			add_maybe(judge, sector, disk->poison);
+		}
+	}
+}
+
+void judge_header_write(struct judge *judge, const struct disk *disk,
+			uint32_t content)
+{
+	bool clear = !(judge->contents->data[content][H_FEATURES] & NEED_CHECK);
+
+	if (clear && !judge->clear)
+		settle(judge, disk);
+	judge->clear = clear;
+}
+
+void judge_resize(struct judge *judge, uint64_t sectors)
+{
+	judge->next_size = sectors;
+}
+
+void judge_resized(struct judge *judge)
+{
+	judge->size = judge->next_size;
+	judge->next_size = 0;
 }
 
 /*----------------------------------------------------------------
@@ -339,7 +434,7 @@ static bool power_of_two(uint64_t value, uint64_t least, uint64_t most)
 
 bool judge_init(struct judge *judge, const struct contents *contents,
 		const uint32_t *initial, uint64_t nr_sectors,
-		struct disk *guest)
+		struct disk *guest, uint64_t guest_sectors)
 {
 	const unsigned char *header = contents->data[initial[0]];
 	uint64_t image_size = le64(header + H_IMAGE), clusters, sector;
@@ -366,8 +461,17 @@ bool judge_init(struct judge *judge, const struct contents *contents,
 	judge->entries = (uint64_t)judge->table * ENTRIES;
 	judge->nr_clusters = nr_sectors / judge->cluster;
 	judge->claims = alloc(NULL, judge->nr_clusters, sizeof(uint32_t));
+	judge->size = image_size / SECTOR_SIZE;
+	judge->clear = !(header[H_FEATURES] & NEED_CHECK);
+	judge->settled = alloc(NULL, nr_sectors, sizeof(uint32_t));
+	memcpy(judge->settled, initial, nr_sectors * sizeof(uint32_t));
+	judge->maybe = alloc(NULL, nr_sectors, sizeof(uint32_t));
+	add_maybe(judge, 0, 0);		/* none */
+	judge->maybe[0] = 0;
 
-	disk_init(guest, image_size / SECTOR_SIZE);
+	if (guest_sectors < judge->size)
+		guest_sectors = judge->size;
+	disk_init(guest, guest_sectors);
 	clusters = guest_clusters(judge);
 	judge->must = alloc(NULL, guest->nr, 1);
 	judge->must_cluster = alloc(NULL, clusters, sizeof(uint32_t));
@@ -388,6 +492,9 @@ void judge_free(struct judge *judge)
 {
 	disk_free(judge->guest);
 	free(judge->claims);
+	free(judge->settled);
+	free(judge->maybe);
+	free(judge->maybes);
 	free(judge->must);
 	free(judge->must_cluster);
 	free(judge->must_sector);

@@ -17,7 +17,7 @@ enum verdict {
 	CROSS_LINK,	/* two references to a cluster, or one to metadata */
 	LOST,		/* a sector lost what had been flushed */
 	FOREIGN,	/* a sector shows what was never written to it */
-	CLEAN_BIT,	/* NEED_CHECK is clear, but space above the end in use */
+	CLEAN_BIT,	/* NEED_CHECK is clear, but space above the end was touched */
 	VERDICTS,
 };
 
@@ -29,6 +29,18 @@ struct judge {
 	const uint32_t *initial;	/* the image at first */
 	bool recovered;			/* used after it had not been closed */
 	uint64_t nr_sectors;		/* of the image's device */
+	uint64_t size, next_size;	/* of the guest's disk; 0: no change */
+
+	/*
+	 * What a sector had when NEED_CHECK was cleared last, or at first: a content,
+	 * or NO_CONTENT and a list of what it might have
+	 */
+	uint32_t *settled, *maybe;
+	struct judge_maybe {
+		uint32_t content, next;
+	} *maybes;			/* [0] is none */
+	uint32_t nr_maybes, room_maybes;
+	bool clear;			/* as was written last */
 
 	/* Geometry, from the initial image; in sectors unless said otherwise */
 	uint32_t cluster, table, header;
@@ -51,14 +63,26 @@ struct judge {
 
 /*
  * Begin with an image of @nr_sectors, and a guest's disk to be filled with what
- * the image has. Returns false, with a message, if it is no QED image.
+ * the image has, which will not become larger than @guest_sectors. Returns false,
+ * with a message, if it is no QED image.
  */
 bool judge_init(struct judge *judge, const struct contents *contents,
 		const uint32_t *initial, uint64_t nr_sectors,
-		struct disk *guest);
+		struct disk *guest, uint64_t guest_sectors);
 void judge_free(struct judge *judge);
 
+/* The first sector is about to be written to on the image's device. */
+void judge_header_write(struct judge *judge, const struct disk *disk,
+			uint32_t content);
+
+/* The guest's disk gets another size, and has it for sure. */
+void judge_resize(struct judge *judge, uint64_t sectors);
+void judge_resized(struct judge *judge);
+
 enum verdict judge_image(struct judge *judge, const uint32_t *image);
+
+/* The size that an image has in sectors, as its first one says */
+uint64_t judge_size(const struct judge *judge, uint32_t content);
 
 /* The content of a guest's sector in an image that was found to be good */
 uint32_t judge_read(const struct judge *judge, const uint32_t *image,

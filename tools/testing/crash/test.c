@@ -2,9 +2,9 @@
 /*
  * test - hold the model of a disk against its definition
  *
- * Random histories of few writes and flushes, for each of which the contents
- * that a sector may have are worked out anew, by disk.h's words, from the whole
- * history, at every step.
+ * Random histories of few writes, discards and flushes, for each of which the
+ * contents that a sector may have are worked out anew, by disk.h's words, from the
+ * whole history, at every step.
  */
 
 #include <stdint.h>
@@ -17,12 +17,13 @@
 #define SECTORS		4
 #define EVENTS		40
 #define HISTORIES	20000
+#define POISON		1000	/* content */
 
-/* A write or a flush; its content, of every sector, is its id. */
+/* A write, a discard, or a flush; its content, of every sector, is its id. */
 struct op {
 	uint64_t submitted, done;
 	uint32_t from, nr;
-	bool flush, fua, ok;
+	bool flush, discard, fua, ok;
 };
 
 static struct op ops[EVENTS + 1];
@@ -39,7 +40,7 @@ static bool is_stable(const struct op *op)
 {
 	uint32_t i;
 
-	if (!op->done || !op->ok)
+	if (op->discard || !op->done || !op->ok)
 		return false;
 	if (op->fua)
 		return true;
@@ -50,8 +51,8 @@ static bool is_stable(const struct op *op)
 	return false;
 }
 
-/* May the sector have content @id, of a write or, as 0, of the time before? */
-static bool may_have(uint32_t sector, uint32_t id)
+/* Can operation @id, or the time before all as 0, still be seen in a sector? */
+static bool can_see(uint32_t sector, uint32_t id)
 {
 	uint32_t i;
 
@@ -66,23 +67,40 @@ static bool may_have(uint32_t sector, uint32_t id)
 	return true;
 }
 
+/* May the sector have content @id, of a write or, as 0, of the time before? */
+static bool may_have(uint32_t sector, uint32_t id)
+{
+	uint32_t i;
+
+	if (id != POISON && !(id && ops[id].discard) && can_see(sector, id))
+		return true;
+	for (i = 1; (!id || id == POISON) && i <= nr_ops; i++)
+		if (ops[i].discard && can_see(sector, i))
+			return true;
+	return false;
+}
+
+static void compare_content(const struct disk *disk, uint64_t history,
+			    uint32_t sector, uint32_t id)
+{
+	if (disk_may_have(disk, sector, id) == may_have(sector, id))
+		return;
+	printf("history %ju: sector %u, write %u: %d, expected %d\n", history,
+	       sector, id, disk_may_have(disk, sector, id),
+	       may_have(sector, id));
+	exit(1);
+}
+
 static void compare(const struct disk *disk, uint64_t history)
 {
 	uint32_t sector, id;
 
-	for (sector = 0; sector < SECTORS; sector++)
-		for (id = 0; id <= nr_ops; id++) {
-			if (id && ops[id].flush)
-				continue;
-			if (disk_may_have(disk, sector, id) ==
-			    may_have(sector, id))
-				continue;
-			printf("history %ju: sector %u, write %u: %d, expected %d\n",
-			       history, sector, id,
-			       disk_may_have(disk, sector, id),
-			       may_have(sector, id));
-			exit(1);
-		}
+	for (sector = 0; sector < SECTORS; sector++) {
+		for (id = 0; id <= nr_ops; id++)
+			if (!id || !ops[id].flush)
+				compare_content(disk, history, sector, id);
+		compare_content(disk, history, sector, POISON);
+	}
 }
 
 static void begin_op(struct disk *disk, uint64_t *rng, uint64_t pos)
@@ -96,9 +114,14 @@ static void begin_op(struct disk *disk, uint64_t *rng, uint64_t pos)
 		disk_flush(disk, nr_ops, pos);
 		return;
 	}
-	op->fua = stamp_random(rng) % 4 == 0;
 	op->from = stamp_random(rng) % SECTORS;
 	op->nr = 1 + stamp_random(rng) % (SECTORS - op->from);
+	op->discard = stamp_random(rng) % 4 == 0;
+	if (op->discard) {
+		disk_discard(disk, nr_ops, pos, op->from, op->nr);
+		return;
+	}
+	op->fua = stamp_random(rng) % 4 == 0;
 	for (i = 0; i < op->nr; i++)
 		contents[nr_ops][i] = nr_ops;
 	disk_write(disk, nr_ops, pos, op->from, op->nr, contents[nr_ops],
@@ -124,6 +147,7 @@ static void try_history(uint64_t history)
 	uint32_t id;
 
 	disk_init(&disk, SECTORS);
+	disk.poison = POISON;
 	nr_ops = 0;
 	for (pos = 1; pos <= EVENTS; pos++) {
 		id = 1 + stamp_random(&rng) % (nr_ops + 2);

@@ -31,11 +31,14 @@ enum trace_type {
 	TRACE_WRITE_DONE,
 	TRACE_FLUSH,
 	TRACE_FLUSH_DONE,
+	TRACE_RESIZE,		/* to @sector sectors, durable when it is done */
+	TRACE_RESIZE_DONE,
 };
 
 #define TRACE_FUA	1	/* with TRACE_WRITE */
 #define TRACE_ZEROES	2	/* with TRACE_WRITE: zeroes, no data follows */
 #define TRACE_ERROR	4	/* with ..._DONE: it failed */
+#define TRACE_DISCARD	8	/* with TRACE_WRITE: a discard, no data follows */
 
 struct trace_event {
 	uint8_t type;

@@ -598,7 +598,8 @@ static void begin(const struct plan *plan)
 	for (i = 0; i < LOWER; i++)
 		initial[i] = contents_number(&run.contents,
 					     template + i * SECTOR_SIZE);
-	if (!judge_init(&run.judge, &run.contents, initial, LOWER, &run.guest))
+	if (!judge_init(&run.judge, &run.contents, initial, LOWER, &run.guest,
+			0))
 		die("template");
 	expect_template();
 	if (pwrite(lower_fd, template, LOWER * SECTOR_SIZE, 0) !=

@@ -1,16 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * A device mapper target for tests: records all writes and flushes that pass it.
+ * A device mapper target for tests: records all that changes a disk and passes it.
  *
- *	<device> lower|upper
+ *	<device> lower|upper [zeroes] [discard]
  *
  * dm-qed is between two of them. Both append to one trace, see trace.h, so it
- * has one order for what happened below and above. /dev/crash-record reads as the
- * trace; what is written there is for each character:
+ * has one order for what happened below and above. The lower one offers to write
+ * zeroes, or to discard, if it is told to: its device has to read as zeroes what was
+ * discarded. Parameters of the module let it hold back some writes of data, so
+ * that they are in flight for long. /dev/crash-record reads as the trace; what is
+ * written there begins with one of these characters:
  *
  *	0	begin an empty trace
  *	F	a flush of the upper disk begins, by other means than a bio
  *	f	and has been successful
+ *	R<n>	a change of the size of the upper disk begins, to n sectors
+ *	r	and has been successful
  */
 
 #include <linux/bio.h>
@@ -18,11 +23,13 @@
 #include <linux/bvec.h>
 #include <linux/device-mapper.h>
 #include <linux/fs.h>
+#include <linux/kstrtox.h>
 #include <linux/miscdevice.h>
 #include <linux/module.h>
 #include <linux/spinlock.h>
 #include <linux/uaccess.h>
 #include <linux/vmalloc.h>
+#include <linux/workqueue.h>
 
 #include "trace.h"
 
@@ -31,23 +38,37 @@
 struct recorder {
 	struct dm_dev *dev;
 	enum trace_disk disk;
+	bool zeroes;		/* offer to write them */
+	bool discard;
 };
 
-/* Per bio: what to record at its end, if @event.id */
+/* Per bio: what to record at its end, if @event.id, and to submit it later */
 struct recorded {
 	struct trace_event event;
+	struct bio *bio;
+	struct delayed_work work;
 };
 
 static unsigned int trace_mib = 256;
 module_param(trace_mib, uint, 0444);
 MODULE_PARM_DESC(trace_mib, "Memory for the trace");
 
+static unsigned int delay_every;
+module_param(delay_every, uint, 0644);
+MODULE_PARM_DESC(delay_every, "Hold back every n-th write of data below; 0: none");
+
+static unsigned int delay_ms = 50;
+module_param(delay_ms, uint, 0644);
+MODULE_PARM_DESC(delay_ms, "For so long");
+
+static atomic_t nr_data_writes;
+
 static DEFINE_SPINLOCK(trace_lock);
 static void *trace;
 static size_t trace_len;
 static u32 trace_id;
 static bool trace_full;
-static u32 external_flush;
+static u32 external_flush, external_resize;
 
 /* Returns where the data goes; NULL if there is no room. */
 static void *append(struct trace_event *event, size_t data_len)
@@ -81,8 +102,10 @@ static void record_write(struct trace_event *event, struct bio *bio)
 	event->nr = bio_sectors(bio);
 	if (bio->bi_opf & REQ_FUA)
 		event->flags |= TRACE_FUA;
-	if (bio_op(bio) == REQ_OP_WRITE_ZEROES) {
-		event->flags |= TRACE_ZEROES;
+	if (bio_op(bio) == REQ_OP_WRITE_ZEROES ||
+	    bio_op(bio) == REQ_OP_DISCARD) {
+		event->flags |= bio_op(bio) == REQ_OP_DISCARD ? TRACE_DISCARD :
+								TRACE_ZEROES;
 		append(event, 0);
 		return;
 	}
@@ -96,13 +119,31 @@ static void record_write(struct trace_event *event, struct bio *bio)
 	}
 }
 
+static void submit_delayed(struct work_struct *work)
+{
+	struct recorded *recorded = container_of(to_delayed_work(work),
+						 struct recorded, work);
+
+	submit_bio_noacct(recorded->bio);
+}
+
+/* Metadata is written by commits, which would only stop everything. */
+static bool is_held_back(struct recorder *rec, struct bio *bio)
+{
+	unsigned int every = READ_ONCE(delay_every);
+
+	if (rec->disk != TRACE_LOWER || !every || bio_op(bio) != REQ_OP_WRITE ||
+	    bio->bi_opf & (REQ_META | REQ_PREFLUSH))
+		return false;
+	return atomic_inc_return(&nr_data_writes) % every == 0;
+}
+
 static int record_map(struct dm_target *ti, struct bio *bio)
 {
 	struct recorded *recorded = dm_per_bio_data(bio, sizeof(*recorded));
 	struct recorder *rec = ti->private;
 
-	memset(recorded, 0, sizeof(*recorded));
-	recorded->event.disk = rec->disk;
+	recorded->event = (struct trace_event){ .disk = rec->disk };
 	if (bio->bi_opf & REQ_PREFLUSH) {
 		recorded->event.type = TRACE_FLUSH;
 		append(&recorded->event, 0);
@@ -110,6 +151,16 @@ static int record_map(struct dm_target *ti, struct bio *bio)
 		record_write(&recorded->event, bio);
 	}
 	bio_set_dev(bio, rec->dev->bdev);
+	if (rec->disk == TRACE_LOWER && bio_op(bio) == REQ_OP_WRITE_ZEROES)
+		bio->bi_opf = (bio->bi_opf & ~(REQ_OP_MASK | REQ_NOUNMAP)) |
+			      REQ_OP_DISCARD;
+	if (is_held_back(rec, bio)) {
+		recorded->bio = bio;
+		INIT_DELAYED_WORK(&recorded->work, submit_delayed);
+		schedule_delayed_work(&recorded->work,
+				      msecs_to_jiffies(READ_ONCE(delay_ms)));
+		return DM_MAPIO_SUBMITTED;
+	}
 	return DM_MAPIO_REMAPPED;
 }
 
@@ -131,9 +182,10 @@ static int record_end_io(struct dm_target *ti, struct bio *bio,
 static int record_ctr(struct dm_target *ti, unsigned int argc, char **argv)
 {
 	struct recorder *rec;
+	unsigned int i;
 	int r;
 
-	if (argc != 2) {
+	if (argc < 2) {
 		ti->error = "Invalid argument count";
 		return -EINVAL;
 	}
@@ -141,6 +193,10 @@ static int record_ctr(struct dm_target *ti, unsigned int argc, char **argv)
 	if (!rec)
 		return -ENOMEM;
 	rec->disk = strcmp(argv[1], "upper") ? TRACE_LOWER : TRACE_UPPER;
+	for (i = 2; i < argc; i++) {
+		rec->zeroes |= !strcmp(argv[i], "zeroes");
+		rec->discard |= !strcmp(argv[i], "discard");
+	}
 	r = dm_get_device(ti, argv[0], dm_table_get_mode(ti->table), &rec->dev);
 	if (r) {
 		ti->error = "Cannot open the device";
@@ -151,7 +207,16 @@ static int record_ctr(struct dm_target *ti, unsigned int argc, char **argv)
 	/* With a write cache, and FUA, whatever the device has */
 	ti->flush_supported = true;
 	ti->num_flush_bios = 1;
+	ti->num_discard_bios = rec->disk == TRACE_UPPER || rec->discard;
 	ti->num_write_zeroes_bios = 1;
+	/*
+	 * Device mapper wants the device below to have what the target does. It never
+	 * gets any, see record_map().
+	 */
+	if (rec->disk == TRACE_LOWER)
+		bdev_get_queue(rec->dev->bdev)->limits.max_write_zeroes_sectors =
+			rec->zeroes ? bdev_max_discard_sectors(rec->dev->bdev) :
+				      0;
 	ti->per_io_data_size = sizeof(struct recorded);
 	ti->private = rec;
 	return 0;
@@ -197,11 +262,14 @@ static ssize_t trace_write(struct file *file, const char __user *buf,
 			   size_t len, loff_t *pos)
 {
 	struct trace_event event = { .disk = TRACE_UPPER };
-	char what;
+	char text[24] = "";
+	int r;
 
-	if (get_user(what, buf))
+	if (len >= sizeof(text))
+		return -EINVAL;
+	if (copy_from_user(text, buf, len))
 		return -EFAULT;
-	switch (what) {
+	switch (text[0]) {
 	case '0':
 		clear_trace();
 		return 1;
@@ -213,6 +281,19 @@ static ssize_t trace_write(struct file *file, const char __user *buf,
 	case 'f':
 		event.type = TRACE_FLUSH_DONE;
 		event.id = external_flush;
+		append(&event, 0);
+		return 1;
+	case 'R':
+		event.type = TRACE_RESIZE;
+		r = kstrtou64(text + 1, 10, &event.sector);
+		if (r)
+			return r;
+		append(&event, 0);
+		external_resize = event.id;
+		return len;
+	case 'r':
+		event.type = TRACE_RESIZE_DONE;
+		event.id = external_resize;
 		append(&event, 0);
 		return 1;
 	default:
