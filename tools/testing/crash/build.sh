@@ -39,6 +39,8 @@ broken()
 
 mkdir -p "$out"/{modules,recorder,broken}
 gcc -O2 -Wall -Wextra -Werror -pthread -o "$out/modules/load" "$here/load.c"
+gcc -O2 -Wall -Wextra -Werror -o "$out/modules/tend" "$here/tend.c" "$here/../faults/mapper.c" \
+	-ldevmapper
 for program in explore test; do
 	gcc -O2 -g -Wall -Wextra -Werror -o "$tree/build/crash/$program" \
 		"$here/$program.c" "$here/disk.c" "$here/judge.c"

@@ -3,6 +3,7 @@
  * Device mapper, see mapper.h.
  */
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -35,9 +36,11 @@ static struct dm_task *task(int type, const char *name)
 static bool finish(struct dm_task *task)
 {
 	bool ok = dm_task_run(task);
+	int error = dm_task_get_errno(task);
 
 	dm_task_destroy(task);
 	dm_task_update_nodes();	/* of a new device, now */
+	errno = error;
 	return ok;
 }
 

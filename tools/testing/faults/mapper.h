@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * Device mapper, as far as the tests need it. There is no udev. All but
- * mapper_init() and mapper_status() return whether it has worked, without a word.
+ * mapper_init() and mapper_status() return whether it has worked, without a word;
+ * errno says why not.
  */
 
 #ifndef FAULTS_MAPPER_H

@@ -20,9 +20,12 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fs.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -30,6 +33,7 @@
 
 #define CLUSTER		4096
 #define GUEST		(24 << 20)	/* bytes */
+#define GROWN		(GUEST + (4 << 20))
 #define LOWER		(4 << 20)
 #define MAX_NTH		5000
 
@@ -198,6 +202,46 @@ static bool status(void)
 	return ok;
 }
 
+static bool discard(void)
+{
+	uint64_t range[2] = { 12 << 20, 4 * CLUSTER };
+
+	return write_at(12 << 20, 4 * CLUSTER, 5, 0) &&
+	       !ioctl(guest, BLKDISCARD, range);
+}
+
+static bool read_discarded(void)
+{
+	return read_at(12 << 20, 4 * CLUSTER, 0);
+}
+
+static bool zero(void)
+{
+	return !fallocate(guest, FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE,
+			  (4 << 20) + 512, 512) &&
+	       write_at((4 << 20) + 512, 512, 2, 0);
+}
+
+/* The device may have no way to give space back. */
+static bool trim(void)
+{
+	return mapper_message(NAME, "trim") || errno == EOPNOTSUPP;
+}
+
+/* The last one may go on when this one is tried again. */
+static bool check(void)
+{
+	return mapper_message(NAME, "check") || errno == EBUSY;
+}
+
+static bool resize(void)
+{
+	char text[32];
+
+	snprintf(text, sizeof(text), "resize %d", GROWN / 512);
+	return mapper_message(NAME, text);
+}
+
 static bool suspend(void)
 {
 	return mapper_simple(DM_DEVICE_SUSPEND, NAME);
@@ -231,6 +275,13 @@ static const struct step {
 	{ "flush", flush },
 	{ "read again", read_all },
 	{ "message", commit },
+	{ "discard", discard },
+	{ "read what was discarded", read_discarded },
+	{ "write zeroes", zero },
+	{ "flush after that", flush },
+	{ "trim", trim },
+	{ "check", check },
+	{ "resize", resize },
 	{ "status", status },
 	{ "write what suspend commits", write_last },
 	{ "suspend", suspend },

@@ -11,10 +11,12 @@
  * write or flush of the image's device fails: with EIO or ENOSPC, once or from
  * then on, and with the device having done it nevertheless or not. Then
  *
- *  - nothing may have failed before the fault, nor, after it was over, as long as
- *    the mode is rw; in mode ro all writes and flushes have to fail
- *  - the mode has to be ro if it was the header, the L1 table, or a commit, and
- *    rw if it was data
+ *  - nothing may have failed before the fault, nor, after it was over, unless the
+ *    mode is ro; then all writes and flushes have to fail
+ *  - the mode has to be ro if it was the header, or a commit for another reason than a
+ *    lack of space; out_of_space if a commit or a new cluster lacked that; and neither
+ *    for the sake of data or of what is given back to the device
+ *  - what was unmapped is free after a flush that has worked
  *  - all of the disk can be read as it was written
  *  - the image that is left, also if the device is dead from the end of the
  *    workload on, is in order, and has all that was flushed; see ../crash/judge.h
@@ -48,6 +50,7 @@
 #define SPAN		(512 * CLUSTER)		/* that an L2 table maps */
 #define TABLES		24
 #define GUEST		((uint64_t)TABLES * SPAN)
+#define GROWN		(GUEST + SPAN)		/* after RESIZE */
 #define LOWER		8192			/* sectors of the device */
 #define AREA		64			/* in use, at the begin of each span */
 #define ZEROED_FROM	256			/* clusters, when it is known */
@@ -61,6 +64,12 @@ enum what {
 	SUSPEND,	/* and resume */
 	COMMIT,		/* by message */
 	RELOAD,
+	DISCARD,
+	PUNCH,		/* zeroes, without space where that is possible */
+	ZERO,		/* zeroes, in the space that is there */
+	TRIM,		/* these three by message */
+	CHECK,
+	RESIZE,
 };
 
 static const struct step {
@@ -85,6 +94,12 @@ static const struct step {
 	{ READ, 5, 0, 8 },
 	{ READ, 6, 0, 64 },
 	{ READ, 7, 8, 56 },
+	{ DISCARD, 2, 8, 32 },		/* clusters that have just been written to */
+	{ DISCARD, 5, 0, 8 },		/* all that a table has */
+	{ PUNCH, 19, 3, 18 },		/* a cluster, and parts of others */
+	{ ZERO, 19, 25, 4 },		/* a part */
+	{ .what = FLUSH },
+	{ .what = CHECK },
 	{ WRITE, 8, 16, 16 },
 	{ WRITE, 9, 20, 1 },
 	{ WRITE, 10, 24, 8 },
@@ -97,6 +112,8 @@ static const struct step {
 	{ .what = COMMIT },
 	{ WRITE, 15, 8, 1 },
 	{ WRITE, 15, 0, 4 },
+	{ .what = RESIZE },
+	{ DISCARD, 14, 0, 64 },
 	{ .what = RELOAD },
 	{ READ, 15, 0, 16 },
 	{ WRITE, 16, 8, 9 },
@@ -105,6 +122,11 @@ static const struct step {
 	{ WRITE, 0, 0, 1 },
 	{ .what = FLUSH },
 	{ WRITE, 17, 30, 20 },
+	{ WRITE, 5, 0, 1 },		/* a new table again */
+	{ DISCARD, 21, 8, 40 },
+	{ .what = FLUSH },
+	{ .what = TRIM },
+	{ WRITE, 24, 0, 12 },		/* behind the old end */
 	{ WRITE, 22, 1, 2 },
 };
 
@@ -139,6 +161,8 @@ static struct run {
 	int at;			/* the step it happened in; -1: activation */
 	bool hit;
 	uint64_t sector;
+	bool meta;
+	uint64_t size;		/* of the guest's disk */
 	uint32_t lost;		/* writes up to this one may be, if a flush says so */
 	bool told;		/* a flush did, before the table was replaced */
 } run;
@@ -148,7 +172,6 @@ static int lower_fd = -1, guest_fd = -1;
 static unsigned char *template, *buffer;
 static unsigned int runs, runs_ro, runs_inactive, failures;
 static FILE *found;	/* what is wrong, since the last verdict */
-static bool tables_map[LOWER / CLUSTER];	/* L2 tables, by cluster */
 
 static noreturn void die(const char *what)
 {
@@ -208,12 +231,13 @@ static void arm(const char *class, unsigned int nth, const char *error,
 /* Has a fault happened by now? Sets where. */
 static unsigned int hits(unsigned int count[3])
 {
-	char *text = mapper_status("sweep-lower");
+	char *text = mapper_status("sweep-lower"), kind[5];
 	unsigned int nr;
 
-	if (sscanf(text, "%u %u %u %u %ju", &count[0], &count[1], &count[2],
-		   &nr, &run.sector) != 5)
+	if (sscanf(text, "%u %u %u %u %ju %4s", &count[0], &count[1], &count[2],
+		   &nr, &run.sector, kind) != 6)
 		die("status of the faults");
+	run.meta = !strcmp(kind, "meta");
 	free(text);
 	return nr;
 }
@@ -229,8 +253,20 @@ static bool mode_is(const char *mode)
 	return found;
 }
 
+/* A scan in the background may go on, or have failed. */
+static bool is_known(void)
+{
+	char *text = mapper_status("sweep-qed");
+	bool known = !strstr(text, " -/");
+
+	free(text);
+	return known;
+}
+
 static bool activate(void)
 {
+	unsigned int i;
+
 	char parameters[128], zeroed[32] = "";
 
 	/* what is written only when it is asked for */
@@ -241,6 +277,9 @@ static bool activate(void)
 		 run.plan.zeroed ? 7 : 5, zeroed);
 	if (!mapper_load("sweep-qed", DM_DEVICE_CREATE, GUEST, "qed", parameters))
 		return false;
+	/* nothing is unmapped before it is known what is mapped */
+	for (i = 0; i < 100 && !is_known() && !mode_is("ro"); i++)
+		usleep(5000);
 	guest_fd = open("/dev/mapper/sweep-qed", O_RDWR | O_DIRECT);
 	if (guest_fd < 0)
 		die("/dev/mapper/sweep-qed");
@@ -257,7 +296,7 @@ static void deactivate(void)
 
 static bool reload(void)
 {
-	return mapper_load("sweep-qed", DM_DEVICE_RELOAD, GUEST, "qed",
+	return mapper_load("sweep-qed", DM_DEVICE_RELOAD, run.size, "qed",
 		    "/dev/mapper/sweep-lower 3 commit_interval 3600000 error_if_no_space") &&
 	       mapper_simple(DM_DEVICE_RESUME, "sweep-qed");
 }
@@ -305,6 +344,74 @@ static bool do_write(const struct step *step, unsigned int version)
 {
 	guest_write(step, version, false, guest_fd);
 	return !errno;
+}
+
+static bool unmap(enum what what, uint64_t from, uint64_t nr)
+{
+	uint64_t bytes[2] = { from * SECTOR_SIZE, nr * SECTOR_SIZE };
+	int mode = FALLOC_FL_KEEP_SIZE | (what == PUNCH ? FALLOC_FL_PUNCH_HOLE :
+							  FALLOC_FL_ZERO_RANGE);
+
+	if (what == DISCARD)
+		return !ioctl(guest_fd, BLKDISCARD, bytes);
+	return !fallocate(guest_fd, mode, bytes[0], bytes[1]);
+}
+
+/* A discard leaves parts of clusters as they are. */
+static bool do_unmap(const struct step *step)
+{
+	uint64_t from = sector_of(step), to = from + step->nr, i;
+	bool sure = step->what != DISCARD || is_known(), ok;
+
+	if (step->what == DISCARD) {
+		from = (from + CLUSTER - 1) / CLUSTER * CLUSTER;
+		to = to / CLUSTER * CLUSTER;
+	}
+	disk_write(&run.guest, ++run.id, ++run.pos, from, to - from,
+		   calloc(to - from, sizeof(uint32_t)), false);
+	ok = unmap(step->what, sector_of(step), step->nr);
+	disk_write_done(&run.guest, run.id, ++run.pos, ok && sure);
+	for (i = from; i < to; i++)
+		run.now[i] = ok && sure ? 1 : run.now[i] | 1;
+	return ok;
+}
+
+static bool do_resize(void)
+{
+	char text[32];
+
+	snprintf(text, sizeof(text), "resize %ju", GROWN);
+	judge_resize(&run.judge, GROWN);
+	if (!mapper_message("sweep-qed", text))
+		return false;
+	judge_resized(&run.judge);
+	run.size = GROWN;
+	return true;
+}
+
+static bool is_free(void)
+{
+	char *text = mapper_status("sweep-qed");
+	unsigned int reclaiming = 1;
+
+	/* free, zeroed, and not yet free clusters */
+	sscanf(text, "%*s %*s %*s %*s %*s %*s %*s %*s %*s %*u/%*u/%u", &reclaiming);
+	free(text);
+	return !reclaiming;
+}
+
+/* What was unmapped becomes free after a flush. */
+static void wait_free(void)
+{
+	unsigned int i;
+
+	for (i = 0; !is_free() && !mode_is("ro"); i++) {
+		if (i == 500) {
+			wrong("clusters do not become free");
+			return;
+		}
+		usleep(10000);
+	}
 }
 
 static bool do_flush(void)
@@ -368,6 +475,17 @@ static bool do_step(unsigned int nr)
 		return mapper_message("sweep-qed", "commit");
 	case RELOAD:
 		return reload();
+	case DISCARD:
+	case PUNCH:
+	case ZERO:
+		return do_unmap(step);
+	case TRIM:
+		return mapper_message("sweep-qed", "trim");
+	case CHECK:
+		return mapper_message("sweep-qed", "check") ||
+		       (!is_known() && !mode_is("ro"));
+	case RESIZE:
+		return do_resize();
 	}
 	return false;
 }
@@ -404,7 +522,7 @@ static void may_be_older(void)
 		forgive(run.id);
 	else
 		run.lost = run.id;
-	for (sector = 0; sector < GUEST; sector++) {
+	for (sector = 0; sector < GROWN; sector++) {
 		if (guest->base[sector] != NO_CONTENT)
 			run.now[sector] |= 1ULL << version_of(guest->base[sector]);
 		for (node = guest->head[sector]; node;
@@ -451,7 +569,6 @@ static void judge_step(int nr, bool ok, bool was_hit, bool was_ro)
 static void judge_mode(int nr, bool ok)
 {
 	const struct plan *plan = &run.plan;
-	uint64_t cluster = run.sector / CLUSTER;
 	enum what what = nr < 0 ? SUSPEND : steps[nr].what;
 	bool ro = mode_is("ro"), full = mode_is("out_of_space");
 
@@ -460,20 +577,22 @@ static void judge_mode(int nr, bool ok)
 			wrong("the mode is fail");
 		return;
 	}
-	if (full && (plan->class != WRITES || !plan->error || what == FLUSH))
+	if (full && (plan->class != WRITES || !plan->error))
 		wrong("the mode is out_of_space");
 	if (ro && plan->class == READS)
 		wrong("a failed read has made it read-only");
 	if (plan->class != WRITES || what == RELOAD)
 		return;
 
-	/* header and L1 table */
-	if (cluster < 2 && !ro)
-		wrong("metadata was not written, and it is not read-only");
-	/* new tables are zeroed in a write, the rest is for commits */
-	if (tables_map[cluster] && what != WRITE && what != FUA && !ro)
+	if (!run.sector && !ro)
+		wrong("the header was not written, and it is not read-only");
+	if (run.meta && run.sector && !plan->error && !ro)
 		wrong("a table was not written, and it is not read-only");
-	if (!tables_map[cluster] && cluster >= 2 && ro && !plan->time)
+	if (run.meta && run.sector && plan->error && !ro && !full)
+		wrong("there is no space for a table, and nobody is told");
+	if (run.meta && run.sector && plan->error && !plan->time && ro)
+		wrong("there is no space for a table, and it is read-only");
+	if (!run.meta && ro && !plan->time)
 		wrong("data was not written, and it is read-only");
 }
 
@@ -498,7 +617,12 @@ static void workload(void)
 	for (nr = 0; nr < NR_STEPS; nr++) {
 		bool was_hit = run.hit, was_ro = mode_is("ro"), ok;
 
+		/* It could not be resized. */
+		if (sector_of(&steps[nr]) >= run.size)
+			continue;
 		ok = do_step(nr);
+		if (ok && (steps[nr].what == FLUSH || steps[nr].what == COMMIT))
+			wait_free();
 		look(nr, ok);
 		judge_step(nr, ok, was_hit, was_ro);
 		if (steps[nr].what == RELOAD && run.hit)
@@ -518,7 +642,7 @@ static void read_all(void)
 {
 	struct step step = { READ, 0, 0, AREA };
 
-	for (step.span = 0; step.span < TABLES; step.span++)
+	for (step.span = 0; step.span * SPAN < run.size; step.span++)
 		if (!do_read(&step))
 			wrong("span %u cannot be read", step.span);
 }
@@ -580,8 +704,8 @@ static void expect_template(void)
 {
 	uint64_t sector;
 
-	memset(run.now, 0, GUEST * sizeof(*run.now));
-	for (sector = 0; sector < GUEST; sector++)
+	memset(run.now, 0, GROWN * sizeof(*run.now));
+	for (sector = 0; sector < GROWN; sector++)
 		run.now[sector] = run.guest.base[sector] ? 2 : 1;
 }
 
@@ -593,13 +717,14 @@ static void begin(const struct plan *plan)
 	memset(&run, 0, sizeof(run));
 	run.plan = *plan;
 	run.now = now;
+	run.size = GUEST;
 	run.at = -1;
 	contents_init(&run.contents);
 	for (i = 0; i < LOWER; i++)
 		initial[i] = contents_number(&run.contents,
 					     template + i * SECTOR_SIZE);
 	if (!judge_init(&run.judge, &run.contents, initial, LOWER, &run.guest,
-			0))
+			GROWN))
 		die("template");
 	expect_template();
 	if (pwrite(lower_fd, template, LOWER * SECTOR_SIZE, 0) !=
@@ -720,11 +845,10 @@ static void make_template(void)
 	}
 }
 
-/* Without any fault: where the tables are; nothing may be wrong. */
+/* Without any fault nothing may be wrong. */
 static void rehearse(bool zeroed)
 {
 	struct plan plan = { .class = WRITES, .zeroed = zeroed };
-	unsigned int span;
 
 	begin(&plan);
 	if (!activate())
@@ -734,15 +858,6 @@ static void rehearse(bool zeroed)
 	read_all();
 	deactivate();
 	judge_lower();
-	memset(tables_map, 0, sizeof(tables_map));
-	for (span = 0; span < TABLES; span++) {
-		uint32_t content = run.image[CLUSTER + span / 64];
-		uint64_t entry;
-
-		memcpy(&entry, run.contents.data[content] + span % 64 * 8, 8);
-		if (entry)
-			tables_map[entry / SECTOR_SIZE / CLUSTER] = true;
-	}
 	end();
 }
 
@@ -753,7 +868,7 @@ static void setup(void)
 		die("tmpfile");
 	mapper_init();
 	lower_fd = open(lower, O_RDWR | O_DIRECT);
-	run.now = calloc(GUEST, sizeof(*run.now));
+	run.now = calloc(GROWN, sizeof(*run.now));
 	if (lower_fd < 0 || !run.now ||
 	    posix_memalign((void **)&template, 4096, LOWER * SECTOR_SIZE) ||
 	    posix_memalign((void **)&buffer, 4096, AREA * SECTOR_SIZE))

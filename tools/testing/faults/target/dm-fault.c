@@ -11,8 +11,10 @@
  *		come later, too. If it is "done" the device gets it nevertheless.
  *	disarm
  *
- * The status has the numbers of reads, writes and flushes since it was armed, how
- * many I/Os have failed, and the sector of the first one of them.
+ * Writes of zeroes and discards are writes; both are offered if the device can
+ * discard, and reads as zeroes after that. The status has the numbers of reads,
+ * writes and flushes since it was armed, how many I/Os have failed, the sector of the
+ * first one of them, and whether that was "meta" or "data".
  */
 
 #include <linux/bio.h>
@@ -49,7 +51,8 @@ struct fault {
 	unsigned int count[FAULT_CLASSES];
 	unsigned int seen;		/* of the class that is armed */
 	unsigned int hits;
-	sector_t sector;
+	sector_t sector;		/* of the first hit */
+	bool meta;
 };
 
 struct fault_io {
@@ -77,8 +80,10 @@ static blk_status_t fault_decide(struct fault *fault, struct bio *bio,
 		fault->seen++;
 		if (fault->seen == fault->nth ||
 		    (fault->on && fault->seen > fault->nth)) {
-			if (!fault->hits++)
+			if (!fault->hits++) {
 				fault->sector = bio->bi_iter.bi_sector;
+				fault->meta = bio->bi_opf & REQ_META;
+			}
 			status = fault->status;
 			*lost = !fault->done;
 		}
@@ -100,6 +105,9 @@ static int fault_map(struct dm_target *ti, struct bio *bio)
 		return DM_MAPIO_SUBMITTED;
 	}
 	bio_set_dev(bio, fault->dev->bdev);
+	if (bio_op(bio) == REQ_OP_WRITE_ZEROES)
+		bio->bi_opf = (bio->bi_opf & ~(REQ_OP_MASK | REQ_NOUNMAP)) |
+			      REQ_OP_DISCARD;
 	return DM_MAPIO_REMAPPED;
 }
 
@@ -132,6 +140,7 @@ static int fault_arm(struct fault *fault, unsigned int argc, char **argv)
 	fault->seen = 0;
 	fault->hits = 0;
 	fault->sector = 0;
+	fault->meta = false;
 	spin_unlock_irq(&fault->lock);
 	return 0;
 }
@@ -160,9 +169,10 @@ static void fault_status(struct dm_target *ti, status_type_t type,
 	unsigned int sz = 0;
 
 	if (type == STATUSTYPE_INFO)
-		DMEMIT("%u %u %u %u %llu", fault->count[FAULT_READ],
+		DMEMIT("%u %u %u %u %llu %s", fault->count[FAULT_READ],
 		       fault->count[FAULT_WRITE], fault->count[FAULT_FLUSH],
-		       fault->hits, (unsigned long long)fault->sector);
+		       fault->hits, (unsigned long long)fault->sector,
+		       fault->meta ? "meta" : "data");
 	else if (type == STATUSTYPE_TABLE)
 		DMEMIT("%s", fault->dev->name);
 }
@@ -192,6 +202,11 @@ static int fault_ctr(struct dm_target *ti, unsigned int argc, char **argv)
 	/* Flushes are to be seen here, whatever the device has */
 	ti->flush_supported = true;
 	ti->num_flush_bios = 1;
+	ti->num_discard_bios = 1;
+	ti->num_write_zeroes_bios = 1;
+	/* Device mapper wants the device to have it, which never gets any. */
+	bdev_get_queue(fault->dev->bdev)->limits.max_write_zeroes_sectors =
+		bdev_max_discard_sectors(fault->dev->bdev);
 	ti->per_io_data_size = sizeof(struct fault_io);
 	ti->private = fault;
 	return 0;
