@@ -234,7 +234,7 @@ static bool check(void)
 	return mapper_message(NAME, "check") || errno == EBUSY;
 }
 
-static bool resize(void)
+static bool grow(void)
 {
 	char text[32];
 
@@ -281,7 +281,7 @@ static const struct step {
 	{ "flush after that", flush },
 	{ "trim", trim },
 	{ "check", check },
-	{ "resize", resize },
+	{ "resize", grow },
 	{ "status", status },
 	{ "write what suspend commits", write_last },
 	{ "suspend", suspend },

@@ -393,12 +393,15 @@ static bool do_resize(void)
 static bool is_free(void)
 {
 	char *text = mapper_status("sweep-qed");
-	unsigned int reclaiming = 1;
+	unsigned int reclaiming;
+	bool known;
 
 	/* free, zeroed, and not yet free clusters */
-	sscanf(text, "%*s %*s %*s %*s %*s %*s %*s %*s %*s %*u/%*u/%u", &reclaiming);
+	known = sscanf(text, "%*s %*s %*s %*s %*s %*s %*s %*s %*s %*u/%*u/%u",
+		       &reclaiming) == 1;
 	free(text);
-	return !reclaiming;
+	/* Nothing is unmapped as long as that is not known. */
+	return !known || !reclaiming;
 }
 
 /* What was unmapped becomes free after a flush. */
