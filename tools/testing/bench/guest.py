@@ -6,12 +6,14 @@ its own, so that the operations of one stack are never counted for another.
 """
 
 import contextlib
+import fcntl
 import glob
 import json
 import os
 import random
 import re
 import shutil
+import struct
 import subprocess
 import sys
 import time
@@ -26,6 +28,7 @@ TABLE = 4                       # clusters
 FRESH = 1 + TABLE               # clusters of a fresh image: header and L1 table
 BLOCK_CLUSTERS = 512            # that one 4 KiB block of an L2 table maps
 NULLB = "/sys/kernel/config/nullb"
+BLKDISCARD = 0x1277
 
 
 def say(text):
@@ -49,12 +52,12 @@ def put(path, value):
         attribute.write(str(value))
 
 
-def wait_for(what, condition):
-    """Until it is true; a minute at most."""
-    for _ in range(1200):
+def wait_for(what, condition, step=0.05):
+    """Until it is true; a minute at most. Looks every step seconds."""
+    for _ in range(round(60 / step)):
         if condition():
             return
-        time.sleep(0.05)
+        time.sleep(step)
     sys.exit("waited in vain for " + what)
 
 
@@ -63,6 +66,36 @@ def flush(path):
     fd = os.open(path, os.O_RDWR)
     os.fsync(fd)
     os.close(fd)
+
+
+def discard(path, pieces):
+    """Seconds until these (offset, length) are discarded, one by one, and flushed."""
+    fd = os.open(path, os.O_RDWR)
+    start = time.monotonic()
+    for piece in pieces:
+        fcntl.ioctl(fd, BLKDISCARD, struct.pack("QQ", *piece))
+    os.fsync(fd)
+    seconds = time.monotonic() - start
+    os.close(fd)
+    return seconds
+
+
+def dm_status(name):
+    """The status line of a device-mapper device with one target.
+
+    Asked of the kernel itself: dmsetup would take milliseconds to begin.
+    """
+    table_status, no_flush = 0xc138fd0c, 1 << 11
+    head, spec, size = struct.Struct("=IIIIIIiIIIQ128s129s7x"), struct.Struct("=QQiI16s"), 4096
+    buffer = bytearray(size)
+    head.pack_into(buffer, 0, 4, 0, 0, size, head.size, 0, 0, no_flush, 0, 0, 0,
+                   name.encode(), b"")
+    with open("/dev/mapper/control", "rb") as control:
+        fcntl.ioctl(control, table_status, buffer)
+    where = head.unpack_from(buffer)[4]
+    start, length, _, _, kind = spec.unpack_from(buffer, where)
+    text = bytes(buffer[where + spec.size:]).split(b"\0")[0]
+    return "%d %d %s %s" % (start, length, kind.rstrip(b"\0").decode(), text.decode())
 
 
 def write_zeroes(path, mib):
@@ -102,7 +135,9 @@ def read_programs(*names):
 class Counts(dict):
     """Operations of a block device, or what came between two such counts."""
 
-    FIELDS = {"reads": 0, "writes": 4, "written": 6, "flushes": 15}
+    FIELDS = {"reads": 0, "writes": 4, "written": 6, "discards": 11, "discarded": 13,
+              "flushes": 15}
+    SECTORS = ("written", "discarded")
 
     @classmethod
     def read(cls, paths):
@@ -117,10 +152,9 @@ class Counts(dict):
         return total
 
     def since(self, before):
-        """What came since then; the sectors written as bytes."""
-        delta = {name: self[name] - before[name] for name in self}
-        delta["written"] *= SECTOR
-        return delta
+        """What came since then; sectors as bytes."""
+        return {name: (self[name] - before[name]) * (SECTOR if name in self.SECTORS else 1)
+                for name in self}
 
 
 class Disk:
@@ -128,13 +162,16 @@ class Disk:
 
     Its cache is never full, so nothing is written back before a flush. A
     completion comes latency ns after submission, by a timer, however many are
-    under way. Pages are taken from memory when they are written first.
+    under way. Pages are taken from memory when they are written first. A discard
+    looks for each logical block of what is discarded, so these are large then.
     """
 
-    def __init__(self, name, mib, latency):
+    def __init__(self, name, mib, latency, discards=False):
         self.dir = os.path.join(NULLB, name)
         os.mkdir(self.dir)
-        for attribute, value in (("memory_backed", 1), ("size", mib), ("cache_size", mib),
+        for attribute, value in (("discard", int(discards)),
+                                 ("blocksize", 4096 if discards else SECTOR),
+                                 ("memory_backed", 1), ("size", mib), ("cache_size", mib),
                                  ("irqmode", 2), ("completion_nsec", latency),
                                  ("hw_queue_depth", 256), ("submit_queues", os.cpu_count()),
                                  ("power", 1)):
@@ -151,6 +188,32 @@ class Disk:
         """With all that is on it."""
         put(self.dir + "/power", 0)
         os.rmdir(self.dir)
+
+
+class FileDisk:
+    """A sparse file in memory under loop, which takes zeroes and discards.
+
+    Operations take as long as they need, one after the other.
+    """
+
+    def __init__(self, name, mib, content=None):
+        where = SCRATCH + "/memory"
+        if not os.path.isdir(where):
+            os.mkdir(where)
+            run("mount", "-t", "tmpfs", "-o", "size=100%", "none", where)
+        run("modprobe", "loop")
+        self.file = os.path.join(where, name)
+        self.mib = mib
+        if content:
+            shutil.copyfile(content, self.file)
+        with open(self.file, "ab") as file:
+            file.truncate(mib * MIB)
+        self.path = run("losetup", "--find", "--show", self.file).strip()
+
+    def remove(self):
+        """With its content."""
+        run("losetup", "-d", self.path)
+        os.unlink(self.file)
 
 
 class RamDisk:
@@ -218,7 +281,10 @@ class Stack:
 
     def status(self):
         """The words of the status line."""
-        return run("dmsetup", "status", "--noflush", os.path.basename(self.path)).split()
+        return dm_status(os.path.basename(self.path)).split()
+
+    def reclaim(self):
+        """Wait until what has been discarded can be used again."""
 
 
 class Raw(Stack):
@@ -265,6 +331,9 @@ class Qed(Stack):
         """Is NEED_CHECK set?"""
         return self.status()[11] == "needs_check"
 
+    def reclaim(self):
+        wait_for("the reclaim", lambda: self.status()[12].split("/")[2] == "0", 0.001)
+
 
 class QedUnknown(Qed):
     """A fresh QED image on a device that is not known to be zeroed."""
@@ -273,24 +342,47 @@ class QedUnknown(Qed):
     options = ""
 
 
+class QedFull(Qed):
+    """An image that is on the disk already."""
+
+    def start(self):
+        self.path = self.dm("qed", "0 %d qed %s" % (self.size // SECTOR, self.lower[0]))
+
+
 class Thin(Stack):
     """dm-thin with 64 KiB blocks, which it zeroes before use as is its default."""
 
     name = "dm-thin"
     needs_meta = True
+    options = ""
+    is_new = True
 
     def start(self):
         run("modprobe", "dm-thin-pool")
         data, meta = self.lower
-        write_zeroes(meta, 1)
-        pool = self.dm("pool", "0 %d thin-pool %s %s %d 0" % (
-            self.disks[0].mib * MIB // SECTOR, meta, data, CLUSTER // SECTOR))
-        run("dmsetup", "message", pool, "0", "create_thin 0")
+        if self.is_new:
+            write_zeroes(meta, 1)
+        pool = self.dm("pool", "0 %d thin-pool %s %s %d 0 %s" % (
+            self.disks[0].mib * MIB // SECTOR, meta, data, CLUSTER // SECTOR, self.options))
+        if self.is_new:
+            run("dmsetup", "message", pool, "0", "create_thin 0")
         self.path = self.dm("thin", "0 %d thin %s 0" % (self.size // SECTOR, pool))
 
     def mapped(self):
         flush(self.path)
         return int(self.status()[3]) * SECTOR // CLUSTER
+
+
+class ThinUnzeroed(Thin):
+    """dm-thin that writes to its blocks no more than is written to it."""
+
+    options = "1 skip_block_zeroing"
+
+
+class ThinFull(Thin):
+    """dm-thin whose metadata is on its disk already."""
+
+    is_new = False
 
 
 class OnFilesystem(Stack):
@@ -318,7 +410,7 @@ class Loop(OnFilesystem):
     name = "raw file, loop"
 
     def start(self):
-        run("modprobe", "loop", "max_loop=8")
+        run("modprobe", "loop")
         path = self.make_file()
         with open(path, "wb") as file:
             file.truncate(self.size)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What bench and gate have in common: measuring in the test machine, and bounds."""
 
+import array
 import json
 import os
 import statistics
@@ -13,6 +14,12 @@ BUILD = os.path.join(HERE, "..", "build.sh")
 VM_RUN = os.path.join(HERE, "..", "vm", "vm-run")
 GET_KERNEL = os.path.join(HERE, "..", "vm", "get-kernel")
 OUT = os.path.join(TREE, "build", "bench")
+QEDIMG = os.path.join(HERE, "..", "qedimg", "qedimg.py")
+
+# Full devices, see the README
+FULL_SIZE = {"dm-qed": 1 << 40, "dm-thin": 1 << 34}
+CLUSTER = 64 << 10
+TABLE = 4                       # clusters
 
 
 class Error(Exception):
@@ -43,6 +50,81 @@ def build(kernel, where):
     if done.returncode:
         raise Error("the build failed:\n" + done.stdout)
     return module
+
+
+def command(*words):
+    """Run a program that has to succeed."""
+    done = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                          check=False)
+    if done.returncode:
+        raise Error("%s: status %d\n%s" % (" ".join(words), done.returncode, done.stdout))
+
+
+def full_qed(path, size):
+    """An image with all clusters mapped, without their data: its size with that.
+
+    The tables come first, then the clusters in the order of the guest.
+    """
+    entries = TABLE * CLUSTER // 8
+    clusters = size // CLUSTER
+    tables = -(-clusters // entries)
+    data = 1 + TABLE + tables * TABLE
+
+    def offsets(first, step, number):
+        table = array.array("Q", range(first * CLUSTER, (first + number * step) * CLUSTER,
+                                       step * CLUSTER))
+        table.extend([0] * (entries - number))
+        if sys.byteorder == "big":
+            table.byteswap()
+        return table
+
+    command(sys.executable, QEDIMG, "create", path, "--size", str(size))
+    with open(path, "r+b") as image:
+        image.seek(CLUSTER)
+        offsets(1 + TABLE, TABLE, tables).tofile(image)
+        for first in range(0, clusters, entries):
+            offsets(data + first, 1, min(entries, clusters - first)).tofile(image)
+    return (data + clusters) * CLUSTER
+
+
+def full_thin(path, size):
+    """Metadata of a pool with one thin volume with all blocks mapped: the size of its data."""
+    blocks = size // CLUSTER
+    with open(path + ".xml", "w", encoding="ascii") as xml:
+        xml.write("""<superblock uuid="" time="0" transaction="0" data_block_size="%d"
+ nr_data_blocks="%d">
+<device dev_id="0" mapped_blocks="%d" transaction="0" creation_time="0" snap_time="0">
+<range_mapping origin_begin="0" data_begin="0" length="%d" time="0"/>
+</device>
+</superblock>
+""" % (CLUSTER // 512, blocks, blocks, blocks))
+    with open(path, "wb") as meta:
+        # thin_restore leaves blocks of the tree half full; the discard needs some, too
+        meta.truncate(blocks * 40 + (64 << 20))
+    command("thin_restore", "-i", path + ".xml", "-o", path)
+    os.unlink(path + ".xml")
+    return size
+
+
+def make_full(where):
+    """The metadata of the full devices for the test machine."""
+    sizes = {}
+    for name, make in (("dm-qed", full_qed), ("dm-thin", full_thin)):
+        size = FULL_SIZE[name]
+        say("making a full device for %s, %d GiB" % (name, size >> 30))
+        path = os.path.join(where, "full-" + name)
+        remove_full(where, name)
+        sizes[name] = {"size": size, "lower": make(path, size)}
+    with open(os.path.join(where, "full.json"), "w", encoding="ascii") as file:
+        json.dump(sizes, file)
+
+
+def remove_full(where, *names):
+    """These take some space."""
+    for name in names or FULL_SIZE:
+        path = os.path.join(where, "full-" + name)
+        if os.path.exists(path):
+            os.unlink(path)
 
 
 def boot(kernel, logs, memory, limit, program, *arguments):
