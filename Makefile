@@ -17,6 +17,12 @@ all: modules
 modules modules_install: $(KDIR)
 	$(kbuild) $@
 
+tools:
+	$(MAKE) -C tools/qed
+
+tools_install:
+	$(MAKE) -C tools/qed install
+
 # run_tests of the selftests builds its helpers in their folder
 clean:
 	$(if $(wildcard $(KDIR)),$(kbuild) clean)
@@ -79,6 +85,8 @@ help:
 	@echo '  make KDIR=DIR         ... for the kernel with its headers in DIR'
 	@echo '  make modules_install  install it; then run depmod'
 	@echo '  make clean            remove all that was built'
+	@echo '  make tools            build qed-fsck; needs no headers of the kernel'
+	@echo '  make tools_install    install it; DESTDIR= and PREFIX= tell where'
 	@echo 'In virtual machines, on Debian 12; missing packages get installed:'
 	@echo '  make demo             show what it does'
 	@echo '  make check            all tests on all kernels: $(KERNELS)'
@@ -95,4 +103,6 @@ help:
 	@echo '  make bench            measure, beside other targets and QEMU'
 	@echo '  make vm               a shell in a virtual machine with the module'
 
-.PHONY: all modules modules_install clean setup demo check check-crash check-faults check-power check-swap check-debug coverage debug-kernel lint bench vm help
+.PHONY: all modules modules_install tools tools_install clean setup demo check check-crash \
+	check-faults check-power check-swap check-debug coverage debug-kernel \
+	lint bench vm help

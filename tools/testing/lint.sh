@@ -48,7 +48,8 @@ checkpatch()
 
 kernel_doc()
 {
-	"$("$here/get-checkers")/kernel-doc" -none -Wall -Werror drivers/md/*.[ch]
+	"$("$here/get-checkers")/kernel-doc" -none -Wall -Werror drivers/md/*.[ch] \
+		tools/qed/*.h
 }
 
 shell_scripts()

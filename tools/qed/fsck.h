@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Checking and repairing an image: what qed-fsck does, without its command line.
+ */
+
+#ifndef QED_FSCK_H
+#define QED_FSCK_H
+
+#include "finding.h"
+#include "image.h"
+#include "scan.h"
+
+enum qed_mode {
+	QED_MODE_CHECK,		/* -n */
+	QED_MODE_PREEN,		/* -p */
+	QED_MODE_REPAIR,	/* -y */
+	QED_MODE_ASK,
+};
+
+/**
+ * struct qed_fsck_options - what to do
+ * @mode: what to repair
+ * @always: read the tables even if the image is marked clean
+ * @compact: make the image as short as possible
+ * @discard: discard the free clusters of a block device
+ * @threads: number of threads that read, at least 1
+ * @report: called for each finding when it is known what was done about it
+ * @ask: in the mode QED_MODE_ASK: may this finding be repaired, by its action?
+ *	1, 0, or an error that ends everything
+ * @ctx: for @report and @ask
+ * @progress: to be told about it; its pass is changed
+ */
+struct qed_fsck_options {
+	enum qed_mode mode;
+	bool always, compact, discard;
+	unsigned int threads;
+	void (*report)(void *ctx, const struct qed_finding *finding);
+	int (*ask)(void *ctx, const struct qed_finding *finding);
+	void *ctx;
+	struct qed_progress progress;
+};
+
+/**
+ * struct qed_fsck_result - what came out
+ * @found: number of findings, by code
+ * @fixed: number of those that were repaired
+ * @leaks: number of clusters that were leaked
+ * @leaks_fixed: number of those that were given back
+ * @scanned: the tables were read
+ * @complete: all of them could be read; the following are valid
+ * @counts: figures of the guest's disk
+ * @used: clusters of the image in use
+ * @free: clusters that are not, below the high-water mark, without leaks
+ * @end: the high-water mark, in clusters
+ * @moved: number of clusters that were moved
+ * @what: what failed, for the user, if an error is returned
+ */
+struct qed_fsck_result {
+	u64 found[QED_CODES], fixed[QED_CODES];
+	u64 leaks, leaks_fixed;
+	bool scanned, complete;
+	struct qed_counts counts;
+	u64 used, free, end, moved;
+	const char *what;
+};
+
+/**
+ * qed_fsck() - check an image, and repair it
+ * @img: the image, writable unless the mode is QED_MODE_CHECK;
+ *	see qed_header_is_qed()
+ * @options: what to do
+ * @result: what came out; also valid if it fails, as far as it goes
+ *
+ * Return: 0, -EINTR if the user wants no more, or another error.
+ */
+int qed_fsck(struct qed_image *img, const struct qed_fsck_options *options,
+	     struct qed_fsck_result *result);
+
+/* Number of findings of a severity that were not repaired */
+u64 qed_fsck_left(const struct qed_fsck_result *result, enum qed_severity severity);
+
+#endif /* QED_FSCK_H */

@@ -1,0 +1,496 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The check of the header, see header.h.
+ */
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "header.h"
+
+/* Where the geometry allows more, an image is still addressed by off_t. */
+#define MAX_IMAGE_SIZE	((1ULL << 63) - 512)
+
+bool qed_header_is_qed(const struct qed_image *img, const char **error)
+{
+	const struct qed_header *h = &img->header;
+
+	if (img->size < sizeof(*h) || le32toh(h->magic) != QED_MAGIC) {
+		*error = "not a QED image";
+		return false;
+	}
+	if (le64toh(h->features) & ~(u64)QED_FEATURES) {
+		*error = "has incompatible features that this version does not know";
+		return false;
+	}
+	return true;
+}
+
+static struct qed_finding *add(struct qed_header_check *check, enum qed_code code,
+			       const char *field, u64 value)
+{
+	struct qed_finding *finding = &check->findings[check->nr++];
+
+	memset(finding, 0, sizeof(*finding));
+	finding->code = code;
+	finding->field = field;
+	finding->value = value;
+	finding->has = QED_HAS_VALUE;
+	return finding;
+}
+
+static void set_new(struct qed_finding *finding, u64 value)
+{
+	finding->new_value = value;
+	finding->has |= QED_HAS_NEW_VALUE;
+}
+
+static bool is_power_of_2_in(u32 n, u32 least, u32 most)
+{
+	return n >= least && n <= most && !(n & (n - 1));
+}
+
+static void check_sizes(struct qed_image *img, struct qed_header_check *check)
+{
+	u32 cluster_size = le32toh(img->header.cluster_size);
+	u32 table_size = le32toh(img->header.table_size);
+
+	if (!is_power_of_2_in(cluster_size, QED_MIN_CLUSTER_SIZE, QED_MAX_CLUSTER_SIZE)) {
+		add(check, QED_CLUSTER_SIZE_ILLEGAL, "cluster_size", cluster_size);
+		check->fatal = true;
+	}
+	if (!is_power_of_2_in(table_size, QED_MIN_TABLE_SIZE, QED_MAX_TABLE_SIZE)) {
+		add(check, QED_TABLE_SIZE_ILLEGAL, "table_size", table_size);
+		check->fatal = true;
+	}
+	if (check->fatal)
+		return;
+
+	img->cluster_shift = __builtin_ctz(cluster_size);
+	img->table_clusters = table_size;
+	img->entries_shift = img->cluster_shift + __builtin_ctz(table_size) - 3;
+	qed_image_count_clusters(img);
+}
+
+/*----------------------------------------------------------------
+ * The place of the L1 table
+ *----------------------------------------------------------------
+ */
+
+static u32 header_limit(const struct qed_image *img)
+{
+	return ~0U >> img->cluster_shift;
+}
+
+static bool backing_name_fits(const struct qed_image *img, u64 clusters)
+{
+	u64 end = (u64)le32toh(img->header.backing_filename_offset) +
+		  le32toh(img->header.backing_filename_size);
+
+	return end <= clusters << img->cluster_shift;
+}
+
+/* In clusters: one, or what the name of the backing file needs */
+static u32 smallest_header(const struct qed_image *img)
+{
+	u64 end = (u64)le32toh(img->header.backing_filename_offset) +
+		  le32toh(img->header.backing_filename_size);
+	u64 clusters = div_up(end, qed_cluster_size(img));
+
+	if (!(le64toh(img->header.features) & QED_F_BACKING_FILE) || !clusters ||
+	    clusters > header_limit(img) ||
+	    le32toh(img->header.backing_filename_size) > QED_MAX_BACKING_NAME)
+		return 1;
+	return clusters;
+}
+
+static bool l1_offset_is_legal(const struct qed_image *img, u64 offset)
+{
+	return offset && !(offset & (qed_cluster_size(img) - 1)) &&
+	       offset >> img->cluster_shift < img->nr_clusters;
+}
+
+static u64 max_image_size(const struct qed_image *img)
+{
+	unsigned int shift = 2 * img->entries_shift + img->cluster_shift;
+
+	return shift < 63 ? 1ULL << shift : MAX_IMAGE_SIZE;
+}
+
+static bool image_size_is_legal(const struct qed_image *img, u64 size)
+{
+	return size && !(size % 512) && size <= max_image_size(img);
+}
+
+/* Entries beyond the size count as illegal, unless it is the size that is */
+static void count_entries(const struct qed_image *img, const __le64 *entries, u64 first, u64 nr,
+			  u64 *legal, u64 *illegal)
+{
+	u64 limit = image_size_is_legal(img, img->image_size) ? qed_l1_limit(img) : ~0ULL;
+	enum qed_defect defect;
+	u64 i;
+
+	for (i = 0; i < nr; i++) {
+		if (!entries[i])
+			continue;
+		defect = qed_entry_defect(img, le64toh(entries[i]), img->table_clusters);
+		if (first + i < limit && (!defect || defect == QED_DEFECT_OVER_END))
+			++*legal;
+		else
+			++*illegal;
+	}
+}
+
+/* Count what is in the table at img->l1_offset */
+static int survey_l1(struct qed_image *img, void *buf, u64 *legal, u64 *illegal)
+{
+	u64 start = img->l1_offset, end = start + qed_table_bytes(img), offset = start, length;
+	int r;
+
+	*legal = 0;
+	*illegal = 0;
+	while ((offset = qed_next_data(img, offset, end)) < end) {
+		if (qed_stopped(img))
+			return -EINTR;
+		offset -= offset % QED_ALIGNMENT;
+		length = min_u64(end - offset, QED_PIECE_SIZE);
+		r = qed_read_table(img, buf, offset, length);
+		if (r)
+			return r;
+		count_entries(img, buf, (offset - start) / 8, length / 8, legal, illegal);
+		offset += length;
+	}
+	return 0;
+}
+
+/* When a table of zeroes looks like an L1 table */
+enum empty_l1 {
+	EMPTY_NEVER,
+	EMPTY_AT_END,		/* if the file has nothing behind it */
+	EMPTY_ALWAYS,
+};
+
+/* Does this place look like an L1 table? 1, 0, or an error. Sets the geometry. */
+static int try_l1(struct qed_image *img, void *buf, u32 header_clusters, u64 offset,
+		  enum empty_l1 empty)
+{
+	u64 end = offset + qed_table_bytes(img), legal, illegal;
+	int r;
+
+	if (!l1_offset_is_legal(img, offset) ||
+	    offset >> img->cluster_shift < header_clusters ||
+	    end >> img->cluster_shift > img->nr_clusters)
+		return 0;
+	img->header_clusters = header_clusters;
+	img->l1_offset = offset;
+	r = survey_l1(img, buf, &legal, &illegal);
+	if (r)
+		return r;
+	if (!legal && !illegal)
+		return empty == EMPTY_ALWAYS || (empty == EMPTY_AT_END && end >= img->size);
+	return legal > illegal;
+}
+
+/* The first plausible place: 1 and the geometry, 0, or an error */
+static int search_l1(struct qed_image *img, bool size_is_legal, bool offset_is_legal)
+{
+	u64 offset = le64toh(img->header.l1_table_offset);
+	u64 size = le32toh(img->header.header_size);
+	u32 smallest = smallest_header(img);
+	void *buf = qed_alloc_piece(img);
+	int r = 0;
+
+	if (!buf)
+		return -ENOMEM;
+	if (offset_is_legal)
+		r = try_l1(img, buf, smallest, offset,
+			   size_is_legal ? EMPTY_AT_END : EMPTY_ALWAYS);
+	if (!r && size_is_legal)
+		r = try_l1(img, buf, size, size << img->cluster_shift, EMPTY_AT_END);
+	if (!r)
+		r = try_l1(img, buf, smallest, (u64)smallest << img->cluster_shift,
+			   EMPTY_AT_END);
+	free(buf);
+	return r;
+}
+
+/* Tell the fields that have to change; those of findings that are there already */
+static void place_l1(struct qed_image *img, struct qed_header_check *check,
+		     struct qed_finding *size, struct qed_finding *offset)
+{
+	struct qed_header *h = &check->fixed;
+
+	if (img->header_clusters != le32toh(h->header_size)) {
+		h->header_size = htole32(img->header_clusters);
+		if (!size) {
+			/* only the other field was illegal, or none by itself */
+			size = offset->code == QED_L1_IN_HEADER ? offset :
+			       add(check, QED_HEADER_SIZE_ILLEGAL, NULL,
+				   le32toh(img->header.header_size));
+			size->field = "header_size";
+			size->value = le32toh(img->header.header_size);
+		}
+		set_new(size, img->header_clusters);
+	}
+	if (img->l1_offset != le64toh(h->l1_table_offset)) {
+		h->l1_table_offset = htole64(img->l1_offset);
+		if (!offset || offset == size)
+			offset = add(check, QED_L1_OFFSET_ILLEGAL, "l1_table_offset",
+				     le64toh(img->header.l1_table_offset));
+		set_new(offset, img->l1_offset);
+	}
+}
+
+/*
+ * The L1 table is at a legal place, but not right behind the header, where all
+ * programs put it: is it there after all? Checked only if it has no legal entry.
+ */
+static int search_misplaced(struct qed_image *img, void *buf, struct qed_header_check *check)
+{
+	u64 size = le32toh(img->header.header_size), offset = img->l1_offset;
+	bool over_end = offset + qed_table_bytes(img) >
+			img->nr_clusters << img->cluster_shift;
+	u64 legal, illegal;
+	struct qed_finding *finding;
+	int r = survey_l1(img, buf, &legal, &illegal);
+
+	if (r || legal)
+		return r;
+	r = try_l1(img, buf, size, size << img->cluster_shift, EMPTY_NEVER);
+	if (r <= 0) {
+		img->header_clusters = size;
+		img->l1_offset = offset;
+		return r;
+	}
+	finding = add(check, illegal || over_end ? QED_L1_OFFSET_ILLEGAL : QED_L1_MISPLACED,
+		      "l1_table_offset", offset);
+	set_new(finding, img->l1_offset);
+	check->fixed.l1_table_offset = htole64(img->l1_offset);
+	return 0;
+}
+
+static int check_misplaced(struct qed_image *img, struct qed_header_check *check)
+{
+	void *buf;
+	int r;
+
+	if (img->l1_offset >> img->cluster_shift == img->header_clusters)
+		return 0;
+	buf = qed_alloc_piece(img);
+	if (!buf)
+		return -ENOMEM;
+	r = search_misplaced(img, buf, check);
+	free(buf);
+	return r;
+}
+
+static int check_l1_place(struct qed_image *img, struct qed_header_check *check)
+{
+	u64 offset = le64toh(img->header.l1_table_offset);
+	u32 header_size = le32toh(img->header.header_size);
+	bool size_is_legal = header_size && header_size <= header_limit(img);
+	bool offset_is_legal = l1_offset_is_legal(img, offset);
+	struct qed_finding *bad_size = NULL, *bad_offset = NULL;
+	int r;
+
+	img->header_clusters = header_size;
+	img->l1_offset = offset;
+	img->image_size = le64toh(img->header.image_size);
+	if (!size_is_legal)
+		bad_size = add(check, QED_HEADER_SIZE_ILLEGAL, "header_size", header_size);
+	if (!offset_is_legal)
+		bad_offset = add(check, QED_L1_OFFSET_ILLEGAL, "l1_table_offset", offset);
+	else if (size_is_legal && offset >> img->cluster_shift < header_size)
+		bad_offset = add(check, QED_L1_IN_HEADER, "l1_table_offset", offset);
+	if (!bad_size && !bad_offset)
+		return check_misplaced(img, check);
+
+	r = search_l1(img, size_is_legal, offset_is_legal);
+	if (r < 0)
+		return r;
+	if (r)
+		place_l1(img, check, bad_size, bad_offset);
+	else
+		check->fatal = true;
+	return 0;
+}
+
+static void check_l1_end(struct qed_image *img, struct qed_header_check *check)
+{
+	u64 end = img->l1_offset + qed_table_bytes(img);
+	struct qed_finding *finding;
+
+	if (end >> img->cluster_shift <= img->nr_clusters)
+		return;
+	finding = add(check, QED_L1_OVER_END, NULL, 0);
+	finding->has = QED_HAS_RANGE;
+	finding->offset = img->size;
+	finding->length = end - img->size;
+	check->fatal = img->is_block;
+}
+
+/*----------------------------------------------------------------
+ * The size of the guest's disk
+ *----------------------------------------------------------------
+ */
+
+/* Is it an entry that maps something, or names a table that may? */
+static bool is_mapping(const struct qed_image *img, u64 entry, bool l1)
+{
+	enum qed_defect defect;
+
+	if (entry == QED_ENTRY_UNALLOCATED)
+		return false;
+	if (entry == QED_ENTRY_ZERO)
+		return !l1;
+	defect = qed_entry_defect(img, entry, l1 ? img->table_clusters : 1);
+	return !defect || (defect == QED_DEFECT_OVER_END && !img->is_block);
+}
+
+/*
+ * The last entry before index @end of a table that maps something: 1 and its
+ * index and value, 0 if there is none, or an error
+ */
+static int last_mapping(struct qed_image *img, __le64 *buf, u64 table, bool l1, u64 end,
+			u64 *index, u64 *value)
+{
+	u64 first, nr, i;
+	int r;
+
+	for (; end; end = first) {
+		first = (end - 1) / QED_PIECE_ENTRIES * QED_PIECE_ENTRIES;
+		nr = min_u64(qed_table_entries(img) - first, QED_PIECE_ENTRIES);
+		if (qed_stopped(img))
+			return -EINTR;
+		if (qed_next_data(img, table + first * 8, table + end * 8) >= table + end * 8)
+			continue;
+		r = qed_read_table(img, buf, table + first * 8, nr * 8);
+		if (r)
+			return r;
+		for (i = end - first; i-- > 0;) {
+			*value = le64toh(buf[i]);
+			*index = first + i;
+			if (is_mapping(img, *value, l1))
+				return 1;
+		}
+	}
+	return 0;
+}
+
+/* The end of what the tables map, in clusters of the guest's disk: 0 or an error */
+static int find_mapped_end(struct qed_image *img, __le64 *buf, u64 *clusters)
+{
+	u64 l1_index = qed_table_entries(img), index, table, value;
+	int r;
+
+	*clusters = 0;
+	do {
+		r = last_mapping(img, buf, img->l1_offset, true, l1_index, &l1_index, &table);
+		if (r <= 0)
+			return r;
+		r = last_mapping(img, buf, table, false, qed_table_entries(img), &index, &value);
+		if (r < 0)
+			return r;
+	} while (!r);
+	*clusters = (l1_index << img->entries_shift) + index + 1;
+	return 0;
+}
+
+static int find_clusters(struct qed_image *img, u64 *clusters)
+{
+	void *buf = qed_alloc_piece(img);
+	int r;
+
+	if (!buf)
+		return -ENOMEM;
+	r = find_mapped_end(img, buf, clusters);
+	free(buf);
+	return r;
+}
+
+/* The legal size that is next to an illegal one and has all that is mapped; 0: none */
+static int find_image_size(struct qed_image *img, u64 *size)
+{
+	u64 max = max_image_size(img), rounded = *size + (512 - *size % 512) % 512, clusters;
+	int r = find_clusters(img, &clusters);
+
+	if (r)
+		return r;
+	if (*size && *size <= max && rounded <= max &&
+	    div_up(rounded, qed_cluster_size(img)) >= clusters)
+		*size = rounded;
+	else if (clusters <= max >> img->cluster_shift)
+		*size = clusters << img->cluster_shift;
+	else
+		*size = max;
+	return 0;
+}
+
+static int check_image_size(struct qed_image *img, struct qed_header_check *check)
+{
+	u64 size = le64toh(img->header.image_size);
+	struct qed_finding *finding;
+	int r;
+
+	img->image_size = size;
+	if (image_size_is_legal(img, size))
+		return 0;
+	finding = add(check, QED_IMAGE_SIZE_ILLEGAL, "image_size", size);
+	r = find_image_size(img, &size);
+	if (r)
+		return r;
+	if (!size) {
+		check->fatal = true;
+		return 0;
+	}
+	set_new(finding, size);
+	img->image_size = size;
+	check->fixed.image_size = htole64(size);
+	return 0;
+}
+
+/*----------------------------------------------------------------
+ * The name of the backing file
+ *----------------------------------------------------------------
+ */
+
+static void check_backing_name(struct qed_image *img, struct qed_header_check *check)
+{
+	u64 features = le64toh(img->header.features);
+	u32 size = le32toh(img->header.backing_filename_size);
+	struct qed_finding *finding;
+
+	if (!(features & QED_F_BACKING_FILE) ||
+	    (size <= QED_MAX_BACKING_NAME && backing_name_fits(img, img->header_clusters)))
+		return;
+	finding = add(check, QED_BACKING_NAME_ILLEGAL, "features", features);
+	features &= ~(u64)(QED_F_BACKING_FILE | QED_F_BACKING_FORMAT_NO_PROBE);
+	set_new(finding, features);
+	check->fixed.features = htole64(features);
+	check->fixed.backing_filename_offset = 0;
+	check->fixed.backing_filename_size = 0;
+}
+
+int qed_header_check(struct qed_image *img, struct qed_header_check *check)
+{
+	int r;
+
+	memset(check, 0, sizeof(*check));
+	check->fixed = img->header;
+
+	check_sizes(img, check);
+	if (check->fatal)
+		return 0;
+	r = check_l1_place(img, check);
+	if (r || check->fatal)
+		return r;
+	check_l1_end(img, check);
+	if (check->fatal)
+		return 0;
+	r = check_image_size(img, check);
+	if (r || check->fatal)
+		return r;
+	check_backing_name(img, check);
+	return 0;
+}

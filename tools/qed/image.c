@@ -1,0 +1,362 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * A QED image, see image.h.
+ */
+
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "image.h"
+#include "undo.h"
+
+#define COPY_SIZE	1048576U
+
+/*----------------------------------------------------------------
+ * Opening
+ *----------------------------------------------------------------
+ */
+
+static int find_size(struct qed_image *img)
+{
+	struct stat st;
+
+	if (fstat(img->fd, &st))
+		return -errno;
+	if (S_ISBLK(st.st_mode)) {
+		img->is_block = true;
+		if (ioctl(img->fd, BLKGETSIZE64, &img->size))
+			return -errno;
+		return 0;
+	}
+	if (!S_ISREG(st.st_mode))
+		return S_ISDIR(st.st_mode) ? -EISDIR : -ENOTBLK;
+	img->size = st.st_size;
+	return 0;
+}
+
+int qed_image_init(struct qed_image *img, int fd, const char *path, bool writable)
+{
+	int r;
+
+	memset(img, 0, sizeof(*img));
+	img->path = path;
+	img->fd = fd;
+	img->table_fd = fd;
+	img->writable = writable;
+	r = find_size(img);
+	if (!r)
+		r = qed_read(img, &img->header, 0, sizeof(img->header));
+	return r;
+}
+
+int qed_image_direct(struct qed_image *img)
+{
+	char path[64];
+	void *buf;
+	int fd, r = 0;
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", img->fd);
+	fd = open(path, O_RDONLY | O_DIRECT | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	buf = aligned_alloc(QED_ALIGNMENT, QED_ALIGNMENT);
+	if (!buf)
+		r = -ENOMEM;
+	else if (pread(fd, buf, QED_ALIGNMENT, 0) < 0)
+		r = -errno;
+	free(buf);
+	if (r)
+		close(fd);
+	else
+		img->table_fd = fd;
+	return r;
+}
+
+void qed_image_close(struct qed_image *img)
+{
+	if (img->table_fd != img->fd)
+		close(img->table_fd);
+	close(img->fd);
+}
+
+void qed_image_count_clusters(struct qed_image *img)
+{
+	img->nr_clusters = img->size >> img->cluster_shift;
+	if (!img->is_block && img->size % qed_cluster_size(img))
+		img->nr_clusters++;
+}
+
+/*----------------------------------------------------------------
+ * Rules
+ *----------------------------------------------------------------
+ */
+
+enum qed_defect qed_entry_defect(const struct qed_image *img, u64 entry, u64 clusters)
+{
+	u64 first = entry >> img->cluster_shift;
+	u64 l1_first = img->l1_offset >> img->cluster_shift;
+
+	if (entry & (qed_cluster_size(img) - 1))
+		return QED_DEFECT_UNALIGNED;
+	if (first < img->header_clusters)
+		return QED_DEFECT_IN_HEADER;
+	if (first >= img->nr_clusters)
+		return QED_DEFECT_BEYOND_END;
+	if (first < l1_first + img->table_clusters && l1_first < first + clusters)
+		return QED_DEFECT_ON_L1;
+	if (clusters > img->nr_clusters - first)
+		return QED_DEFECT_OVER_END;
+	return QED_DEFECT_NONE;
+}
+
+/*----------------------------------------------------------------
+ * Reading
+ *----------------------------------------------------------------
+ */
+
+static int read_fd(int fd, void *buf, u64 offset, u64 length)
+{
+	char *to = buf;
+	ssize_t n;
+
+	while (length) {
+		/* there is nothing beyond what off_t can tell */
+		n = offset > INT64_MAX - length ? 0 : pread(fd, to, length, offset);
+		if (n < 0) {
+			if (errno == EINTR)
+				continue;
+			return -errno;
+		}
+		if (!n) {
+			memset(to, 0, length);
+			break;
+		}
+		to += n;
+		offset += n;
+		length -= n;
+	}
+	return 0;
+}
+
+int qed_read(struct qed_image *img, void *buf, u64 offset, u64 length)
+{
+	return read_fd(img->fd, buf, offset, length);
+}
+
+int qed_read_table(struct qed_image *img, void *buf, u64 offset, u64 length)
+{
+	u64 inside = offset < img->size ? min_u64(length, img->size - offset) : 0;
+
+	__atomic_fetch_add(&img->bytes_read, inside, __ATOMIC_RELAXED);
+	if (inside == length || img->table_fd == img->fd)
+		return read_fd(img->table_fd, buf, offset, length);
+
+	/* O_DIRECT does not take the rest of a read that met the end */
+	memset(buf, 0, length);
+	return inside ? read_fd(img->fd, buf, offset, inside) : 0;
+}
+
+void *qed_alloc_piece(const struct qed_image *img)
+{
+	return aligned_alloc(QED_ALIGNMENT, min_u64(qed_table_bytes(img), QED_PIECE_SIZE));
+}
+
+u64 qed_next_data(const struct qed_image *img, u64 offset, u64 end)
+{
+	off_t data;
+
+	if (offset >= end || offset >= img->size)
+		return end;
+	if (img->is_block)
+		return offset;
+	data = lseek(img->fd, offset, SEEK_DATA);
+	if (data < 0)
+		return errno == ENXIO ? end : offset;
+	return min_u64(data, end);
+}
+
+u64 qed_next_hole(const struct qed_image *img, u64 offset, u64 end)
+{
+	off_t hole;
+
+	if (img->is_block)
+		return end;
+	hole = lseek(img->fd, offset, SEEK_HOLE);
+	return hole < 0 ? end : min_u64(hole, end);
+}
+
+/*----------------------------------------------------------------
+ * Writing
+ *----------------------------------------------------------------
+ */
+
+int qed_write(struct qed_image *img, const void *buf, u64 offset, u64 length)
+{
+	const char *from = buf;
+	ssize_t n;
+	int r;
+
+	if (offset > INT64_MAX - length)
+		return -EFBIG;
+	if (img->undo) {
+		r = qed_undo_save(img->undo, img, offset, length);
+		if (r)
+			return r;
+	}
+	img->modified = true;
+	while (length) {
+		n = pwrite(img->fd, from, length, offset);
+		if (n < 0) {
+			if (errno == EINTR)
+				continue;
+			return -errno;
+		}
+		from += n;
+		offset += n;
+		length -= n;
+		if (!img->is_block)
+			img->size = max_u64(img->size, offset);
+	}
+	return 0;
+}
+
+int qed_punch(struct qed_image *img, u64 offset, u64 length)
+{
+	u64 range[2] = { offset, length };
+	int r;
+
+	if (img->undo) {
+		r = qed_undo_save(img->undo, img, offset, length);
+		if (r)
+			return r;
+	}
+	img->modified = true;
+	if (img->is_block)
+		return ioctl(img->fd, BLKDISCARD, range) ? -errno : 0;
+	if (fallocate(img->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, length))
+		return -errno;
+	return 0;
+}
+
+int qed_resize(struct qed_image *img, u64 size)
+{
+	int r;
+
+	if (size > INT64_MAX)
+		return -EFBIG;
+	if (img->undo && size < img->size) {
+		r = qed_undo_save(img->undo, img, size, img->size - size);
+		if (r)
+			return r;
+	}
+	img->modified = true;
+	if (ftruncate(img->fd, size))
+		return -errno;
+	img->size = size;
+	return 0;
+}
+
+int qed_sync(struct qed_image *img)
+{
+	return fdatasync(img->fd) ? -errno : 0;
+}
+
+int qed_write_header(struct qed_image *img, const struct qed_header *header)
+{
+	int r = qed_write(img, header, 0, sizeof(*header));
+
+	if (!r)
+		r = qed_sync(img);
+	if (!r)
+		img->header = *header;
+	return r;
+}
+
+static bool is_zero(const char *buf, u64 length)
+{
+	return !buf[0] && !memcmp(buf, buf + 1, length - 1);
+}
+
+/* Make a range read as zeroes, without a need for space where possible */
+static int make_zero(struct qed_image *img, char *buf, u64 offset, u64 length)
+{
+	u64 end = offset + length, piece;
+	int r;
+
+	if (!img->is_block) {
+		end = min_u64(end, img->size);
+		offset = qed_next_data(img, offset, end);
+		if (offset >= end)
+			return 0;
+		r = qed_punch(img, offset, end - offset);
+		if (r != -EOPNOTSUPP)
+			return r;
+	}
+	for (; offset < end; offset += piece) {
+		piece = min_u64(end - offset, COPY_SIZE);
+		memset(buf, 0, piece);
+		r = qed_write(img, buf, offset, piece);
+		if (r)
+			return r;
+	}
+	return 0;
+}
+
+/* Copy a piece of at most COPY_SIZE that is not known to be a hole */
+static int copy_piece(struct qed_image *img, char *buf, u64 from, u64 to, u64 length, u64 *failed)
+{
+	if (qed_read(img, buf, from, length)) {
+		*failed = from;
+		return -EREMOTEIO;
+	}
+	if (is_zero(buf, length))
+		return make_zero(img, buf, to, length);
+	return qed_write(img, buf, to, length);
+}
+
+static int copy_range(struct qed_image *img, char *buf, u64 from, u64 to, u64 length, u64 *failed)
+{
+	u64 end = from + length, data, piece;
+	int r;
+
+	while (from < end) {
+		data = qed_next_data(img, from, end);
+		r = make_zero(img, buf, to, data - from);
+		if (r)
+			return r;
+		to += data - from;
+		from = data;
+		piece = min_u64(end - from, COPY_SIZE);
+		if (!piece)
+			break;
+		r = copy_piece(img, buf, from, to, piece, failed);
+		if (r)
+			return r;
+		to += piece;
+		from += piece;
+	}
+	return 0;
+}
+
+int qed_copy(struct qed_image *img, u64 from, u64 to, u64 length, u64 *failed)
+{
+	char *buf = malloc(min_u64(length, COPY_SIZE));
+	int r;
+
+	if (!buf)
+		return -ENOMEM;
+	r = copy_range(img, buf, from, to, length, failed);
+	free(buf);
+	if (!r && !img->is_block && img->size < to + length)
+		r = qed_resize(img, to + length);
+	return r;
+}

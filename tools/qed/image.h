@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * A QED image: the file or block device, its geometry, reading and writing it.
+ *
+ * All sizes and offsets are in bytes unless said otherwise. Functions return 0
+ * or a negative error number unless said otherwise.
+ */
+
+#ifndef QED_IMAGE_H
+#define QED_IMAGE_H
+
+#include "../../drivers/md/dm-qed-format.h"
+#include "common.h"
+
+struct qed_undo;
+
+/* Tables are read in pieces of at most this size, aligned to it in a table. */
+#define QED_PIECE_SIZE		262144U
+#define QED_PIECE_ENTRIES	(QED_PIECE_SIZE / sizeof(__le64))
+
+/* Alignment of buffers and reads, for O_DIRECT; a table is a multiple of it. */
+#define QED_ALIGNMENT		4096U
+
+#define QED_MAX_BACKING_NAME	4095U
+
+/**
+ * struct qed_image - an open image
+ * @path: for messages
+ * @fd: the file or device
+ * @table_fd: to read tables with: the same, or another one with O_DIRECT
+ * @is_block: it is a block device
+ * @writable: it may be written to
+ * @size: of the file or device
+ * @header: as it is on the disk
+ * @cluster_shift: log2 of the cluster size
+ * @entries_shift: log2 of the number of entries of a table
+ * @table_clusters: size of a table
+ * @header_clusters: size of the header
+ * @l1_offset: of the L1 table
+ * @image_size: of the guest's disk
+ * @nr_clusters: of the image: what refers to a cluster behind is illegal
+ * @undo: where to save what gets overwritten, or NULL
+ * @modified: something was written
+ * @bytes_read: from tables
+ * @stop: set, by a signal handler, when the user wants no more, or NULL
+ *
+ * The members from @cluster_shift to @image_size are what the header says, or
+ * should say, see qed_header_check().
+ */
+struct qed_image {
+	const char *path;
+	int fd, table_fd;
+	bool is_block, writable;
+	u64 size;
+	struct qed_header header;
+
+	unsigned int cluster_shift, entries_shift;
+	u32 table_clusters, header_clusters;
+	u64 l1_offset, image_size;
+	u64 nr_clusters;
+
+	struct qed_undo *undo;
+	bool modified;
+	u64 bytes_read;
+	const int *stop;
+};
+
+/* What is wrong with a table entry */
+enum qed_defect {
+	QED_DEFECT_NONE,
+	QED_DEFECT_UNALIGNED,
+	QED_DEFECT_IN_HEADER,
+	QED_DEFECT_BEYOND_END,
+	QED_DEFECT_ON_L1,
+	QED_DEFECT_OVER_END,	/* begins in the image, and reaches over its end */
+};
+
+/**
+ * qed_image_init() - take an open file or device for an image
+ * @img: the image
+ * @fd: open for reading, and for writing if @writable
+ * @path: for messages
+ * @writable: it may be written to
+ *
+ * Reads the header, as zeroes where the file is shorter. The descriptor is
+ * closed by qed_image_close(), also after a failure.
+ * Return: 0 or what failed.
+ */
+int qed_image_init(struct qed_image *img, int fd, const char *path, bool writable);
+
+/**
+ * qed_image_direct() - read tables past the page cache from now on
+ * @img: the image
+ *
+ * Return: 0, or -EINVAL and others if the file system cannot.
+ */
+int qed_image_direct(struct qed_image *img);
+
+void qed_image_close(struct qed_image *img);
+
+/* Count the clusters by img->size: a part counts in a file, not on a device. */
+void qed_image_count_clusters(struct qed_image *img);
+
+/* Has the user asked to stop? */
+static inline bool qed_stopped(const struct qed_image *img)
+{
+	return img->stop && __atomic_load_n(img->stop, __ATOMIC_RELAXED);
+}
+
+static inline u64 qed_cluster_size(const struct qed_image *img)
+{
+	return 1ULL << img->cluster_shift;
+}
+
+static inline u64 qed_table_bytes(const struct qed_image *img)
+{
+	return (u64)img->table_clusters << img->cluster_shift;
+}
+
+/* Number of entries of a table */
+static inline u64 qed_table_entries(const struct qed_image *img)
+{
+	return 1ULL << img->entries_shift;
+}
+
+/* log2 of the number of bytes of the guest's disk that an L2 table maps */
+static inline unsigned int qed_span_shift(const struct qed_image *img)
+{
+	return img->entries_shift + img->cluster_shift;
+}
+
+/* Number of clusters of the guest's disk */
+static inline u64 qed_guest_clusters(const struct qed_image *img)
+{
+	return div_up(img->image_size, qed_cluster_size(img));
+}
+
+/* Number of L1 entries for the guest's disk; all others are beyond its size */
+static inline u64 qed_l1_limit(const struct qed_image *img)
+{
+	return div_up(qed_guest_clusters(img), qed_table_entries(img));
+}
+
+/* Number of entries of the table of an L1 entry that are not beyond the size */
+static inline u64 qed_l2_limit(const struct qed_image *img, u64 l1_index)
+{
+	u64 first = l1_index << img->entries_shift;
+	u64 clusters = qed_guest_clusters(img);
+
+	return first < clusters ? min_u64(clusters - first, qed_table_entries(img)) : 0;
+}
+
+/**
+ * qed_entry_defect() - check a table entry by itself
+ * @img: the image
+ * @entry: the entry, not one of the legal values that are no offset
+ * @clusters: number of clusters that it refers to
+ *
+ * Return: the first defect.
+ */
+enum qed_defect qed_entry_defect(const struct qed_image *img, u64 entry, u64 clusters);
+
+/**
+ * qed_read() - read from the image
+ * @img: the image
+ * @buf: where to
+ * @offset: where from
+ * @length: how much; what is behind the end reads as zeroes
+ *
+ * Return: 0 or what failed.
+ */
+int qed_read(struct qed_image *img, void *buf, u64 offset, u64 length);
+
+/* The same for tables: all of this is aligned to QED_ALIGNMENT. */
+int qed_read_table(struct qed_image *img, void *buf, u64 offset, u64 length);
+
+/* A buffer for a piece of a table, to be freed; NULL if there is no memory */
+void *qed_alloc_piece(const struct qed_image *img);
+
+/**
+ * qed_next_data() - skip a hole
+ * @img: the image
+ * @offset: where to begin
+ * @end: where to end
+ *
+ * Return: the first offset in this range that may be something else than zero,
+ * or @end.
+ */
+u64 qed_next_data(const struct qed_image *img, u64 offset, u64 end);
+
+/* The other way round: where the data at @offset ends, at most @end. */
+u64 qed_next_hole(const struct qed_image *img, u64 offset, u64 end);
+
+/*
+ * All changes of an image go through these four. They save what is lost first
+ * if there is img->undo. Only qed_sync() makes them durable.
+ */
+
+int qed_write(struct qed_image *img, const void *buf, u64 offset, u64 length);
+
+/* Make a range a hole. -EOPNOTSUPP if the file system or device cannot. */
+int qed_punch(struct qed_image *img, u64 offset, u64 length);
+
+/* Set the size of a file. */
+int qed_resize(struct qed_image *img, u64 size);
+
+int qed_sync(struct qed_image *img);
+
+/**
+ * qed_write_header() - write a new header
+ * @img: the image; img->header becomes the new one
+ * @header: to be written
+ *
+ * Return: 0 or what failed. It is durable then.
+ */
+int qed_write_header(struct qed_image *img, const struct qed_header *header);
+
+/**
+ * qed_copy() - copy a range within the image
+ * @img: the image
+ * @from: offset of the source; reads as zeroes behind the end
+ * @to: offset of the destination; the file grows as needed
+ * @length: how much, whole clusters
+ * @failed: where a read failed
+ *
+ * Holes are kept.
+ * Return: 0, -EREMOTEIO if a read failed, or another error if a
+ * write did.
+ */
+int qed_copy(struct qed_image *img, u64 from, u64 to, u64 length, u64 *failed);
+
+#endif /* QED_IMAGE_H */

@@ -1,0 +1,401 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * qed-fsck - check and repair a QED image, see qed-fsck(8)
+ */
+
+#include <errno.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "fsck.h"
+#include "header.h"
+#include "open.h"
+#include "report.h"
+#include "undo.h"
+
+/* Exit status, as of fsck(8): a sum */
+#define EXIT_REPAIRED	1
+#define EXIT_LEFT	4
+#define EXIT_OPERATION	8
+#define EXIT_USAGE	16
+#define EXIT_CANCELLED	32
+
+#define MAX_THREADS	64
+
+struct arguments {
+	char mode;		/* n, p, y, or 0 */
+	bool always, verbose, quiet, json, stats, direct, force, compact, discard;
+	int progress_fd;	/* -1: none; 0: a bar */
+	unsigned int threads;
+	const char *undo, *undo_apply, *path;
+};
+
+/* Set by signals */
+static int stop;
+
+static void on_signal(int number)
+{
+	(void)number;
+	__atomic_store_n(&stop, 1, __ATOMIC_RELAXED);
+}
+
+static void catch_signals(void)
+{
+	/* without SA_RESTART: a question is interrupted, too */
+	struct sigaction action = { .sa_handler = on_signal };
+
+	sigaction(SIGINT, &action, NULL);
+	sigaction(SIGTERM, &action, NULL);
+	/* a limit of the file size is an error like others */
+	signal(SIGXFSZ, SIG_IGN);
+	signal(SIGPIPE, SIG_IGN);
+}
+
+/*----------------------------------------------------------------
+ * Arguments
+ *----------------------------------------------------------------
+ */
+
+static const char help[] =
+"Usage: qed-fsck [-n | -p | -y] [option...] IMAGE\n"
+"       qed-fsck --undo-apply FILE IMAGE\n"
+"\n"
+"Check and repair a QED image, a file or a block device.\n"
+"\n"
+"  -n                 change nothing\n"
+"  -p                 repair what needs no guess and loses nothing\n"
+"  -y                 repair everything, without asking\n"
+"  -f                 read the tables even if the image is marked clean\n"
+"  -v                 list all findings, not just the first 100 of each kind\n"
+"  -q                 print only errors\n"
+"  -C FD              write the progress to a file descriptor; 0: show a bar\n"
+"      --json         print JSON\n"
+"      --stats        tell time and memory\n"
+"  -j THREADS         number of threads that read\n"
+"      --direct       read past the page cache\n"
+"      --force        with -n: even if the image is in use;\n"
+"                     with --undo-apply: even if it was changed\n"
+"      --compact      make the image as short as possible\n"
+"      --discard      discard free clusters of a block device\n"
+"      --undo FILE    save what gets overwritten to a new file\n"
+"      --undo-apply FILE\n"
+"                     take back what a run with --undo has done\n"
+"  -h, --help         print this\n"
+"  -V, --version      print the version\n"
+"\n"
+"Exit status, a sum: 0 clean, 1 repaired, 4 not all was repaired, 8 error,\n"
+"16 wrong usage, 32 cancelled. See qed-fsck(8).\n";
+
+enum long_option {
+	OPT_JSON = 256,
+	OPT_STATS,
+	OPT_DIRECT,
+	OPT_FORCE,
+	OPT_COMPACT,
+	OPT_DISCARD,
+	OPT_UNDO,
+	OPT_UNDO_APPLY,
+};
+
+static const struct option long_options[] = {
+	{ "json", no_argument, NULL, OPT_JSON },
+	{ "stats", no_argument, NULL, OPT_STATS },
+	{ "direct", no_argument, NULL, OPT_DIRECT },
+	{ "force", no_argument, NULL, OPT_FORCE },
+	{ "compact", no_argument, NULL, OPT_COMPACT },
+	{ "discard", no_argument, NULL, OPT_DISCARD },
+	{ "undo", required_argument, NULL, OPT_UNDO },
+	{ "undo-apply", required_argument, NULL, OPT_UNDO_APPLY },
+	{ "help", no_argument, NULL, 'h' },
+	{ "version", no_argument, NULL, 'V' },
+	{ }
+};
+
+static void usage_error(const char *what)
+{
+	fprintf(stderr, "qed-fsck: %s\nTry qed-fsck --help.\n", what);
+	exit(EXIT_USAGE);
+}
+
+static unsigned int parse_number(const char *text, unsigned int least, unsigned int most,
+				 const char *error)
+{
+	unsigned long number;
+	char *end;
+
+	errno = 0;
+	number = strtoul(text, &end, 10);
+	if (errno || end == text || *end || *text == '-' || number < least || number > most)
+		usage_error(error);
+	return number;
+}
+
+static void set_mode(struct arguments *args, char mode)
+{
+	if (args->mode && args->mode != mode)
+		usage_error("only one of -n, -p and -y can be given");
+	args->mode = mode;
+}
+
+static void parse_option(struct arguments *args, int option)
+{
+	switch (option) {
+	case 'n':
+	case 'p':
+	case 'y':
+		set_mode(args, option);
+		break;
+	case 'f':
+		args->always = true;
+		break;
+	case 'v':
+		args->verbose = true;
+		break;
+	case 'q':
+		args->quiet = true;
+		break;
+	case 'C':
+		args->progress_fd = parse_number(optarg, 0, 1U << 20,
+						 "-C needs the number of a file descriptor");
+		break;
+	case 'j':
+		args->threads = parse_number(optarg, 1, MAX_THREADS, "-j needs 1 to 64 threads");
+		break;
+	case OPT_JSON:
+		args->json = true;
+		break;
+	case OPT_STATS:
+		args->stats = true;
+		break;
+	case OPT_DIRECT:
+		args->direct = true;
+		break;
+	case OPT_FORCE:
+		args->force = true;
+		break;
+	case OPT_COMPACT:
+		args->compact = true;
+		break;
+	case OPT_DISCARD:
+		args->discard = true;
+		break;
+	case OPT_UNDO:
+		args->undo = optarg;
+		break;
+	case OPT_UNDO_APPLY:
+		args->undo_apply = optarg;
+		break;
+	case 'h':
+		fputs(help, stdout);
+		exit(0);
+	case 'V':
+		puts("qed-fsck " QED_VERSION);
+		exit(0);
+	default:
+		fprintf(stderr, "Try qed-fsck --help.\n");
+		exit(EXIT_USAGE);
+	}
+}
+
+static unsigned int default_threads(void)
+{
+	long processors = sysconf(_SC_NPROCESSORS_ONLN);
+
+	return processors < 1 ? 2 : processors > 4 ? 8 : processors * 2;
+}
+
+static void check_arguments(struct arguments *args)
+{
+	if (args->undo_apply) {
+		if (args->mode || args->undo || args->compact || args->discard)
+			usage_error("--undo-apply goes only with --force and --json");
+		return;
+	}
+	if (args->force && args->mode != 'n')
+		usage_error("--force needs -n or --undo-apply");
+	/* without a terminal nobody can answer */
+	if (!args->mode && (!isatty(STDIN_FILENO) || !isatty(STDOUT_FILENO) || args->json ||
+			    args->quiet))
+		args->mode = 'n';
+	if (args->mode != 'n')
+		return;
+	if (args->compact || args->discard)
+		usage_error("--compact and --discard need -p, -y, or a terminal to ask");
+	if (args->undo)
+		usage_error("--undo needs -p, -y, or a terminal to ask");
+}
+
+static void parse_arguments(struct arguments *args, int argc, char **argv)
+{
+	int option;
+
+	memset(args, 0, sizeof(*args));
+	args->progress_fd = -1;
+	args->threads = default_threads();
+	while ((option = getopt_long(argc, argv, "npyfvqC:j:hV", long_options, NULL)) != -1)
+		parse_option(args, option);
+	if (argc - optind != 1)
+		usage_error(argc == optind ? "no image is given" : "too many arguments");
+	args->path = argv[optind];
+	check_arguments(args);
+}
+
+/*----------------------------------------------------------------
+ * Work
+ *----------------------------------------------------------------
+ */
+
+static int exit_status(int error, const struct qed_image *img, const struct qed_fsck_result *result)
+{
+	int status = 0;
+
+	if (img->modified)
+		status |= EXIT_REPAIRED;
+	if (qed_fsck_left(result, QED_DAMAGE) || qed_fsck_left(result, QED_WASTE))
+		status |= EXIT_LEFT;
+	if (qed_fsck_left(result, QED_ERROR) || (error && error != -EINTR))
+		status |= EXIT_OPERATION;
+	if (error == -EINTR)
+		status |= EXIT_CANCELLED;
+	return status;
+}
+
+static enum qed_mode fsck_mode(const struct arguments *args)
+{
+	switch (args->mode) {
+	case 'n':
+		return QED_MODE_CHECK;
+	case 'p':
+		return QED_MODE_PREEN;
+	case 'y':
+		return QED_MODE_REPAIR;
+	default:
+		return QED_MODE_ASK;
+	}
+}
+
+static int check(const struct arguments *args, struct qed_reporter *reporter, struct qed_image *img)
+{
+	struct qed_fsck_options options = {
+		.mode = fsck_mode(args),
+		.always = args->always || args->compact || args->discard || args->stats,
+		.compact = args->compact,
+		.discard = args->discard,
+		.threads = args->threads,
+		.report = qed_report_finding,
+		.ask = qed_report_ask,
+		.ctx = reporter,
+		.progress.show = qed_report_progress,
+		.progress.ctx = reporter,
+	};
+	struct qed_fsck_result result;
+	char error[256] = "";
+	int r = qed_fsck(img, &options, &result), r2, status;
+
+	if (r == -EINTR)
+		snprintf(error, sizeof(error), "stopped");
+	else if (r)
+		snprintf(error, sizeof(error), "%s: %s", result.what ? result.what : "failed",
+			 strerror(-r));
+	r2 = qed_undo_finish(img->undo, img);
+	img->undo = NULL;
+	if (r2 && !r) {
+		r = r2;
+		snprintf(error, sizeof(error), "%s: %s", args->undo, strerror(-r));
+	}
+	status = exit_status(r, img, &result);
+	qed_report_end(reporter, &result, *error ? error : NULL, status);
+	return status;
+}
+
+static int fail(struct qed_reporter *reporter, const char *error)
+{
+	qed_report_failure(reporter, error, EXIT_OPERATION);
+	return EXIT_OPERATION;
+}
+
+static int apply_undo(const struct arguments *args, struct qed_reporter *reporter,
+		      struct qed_image *img)
+{
+	const char *what = "";
+	char error[1024];
+	int r = qed_undo_apply(args->undo_apply, img, args->force, &what);
+
+	if (!r)
+		return img->modified ? EXIT_REPAIRED : 0;
+	if (r == -EUCLEAN || r == -ESTALE)
+		snprintf(error, sizeof(error), "%.512s: %s", args->undo_apply, what);
+	else
+		snprintf(error, sizeof(error), "%.512s: %s: %s", args->undo_apply, what,
+			 strerror(-r));
+	return fail(reporter, error);
+}
+
+static int work_on(const struct arguments *args, struct qed_reporter *reporter,
+		   struct qed_image *img)
+{
+	const char *why;
+	char error[1024];
+	int r;
+
+	/* an undo file can be what an image lacks to be one */
+	if (args->undo_apply)
+		return apply_undo(args, reporter, img);
+	if (!qed_header_is_qed(img, &why))
+		return fail(reporter, why);
+	if (args->direct) {
+		r = qed_image_direct(img);
+		if (r) {
+			snprintf(error, sizeof(error), "--direct: %s", strerror(-r));
+			return fail(reporter, error);
+		}
+	}
+	if (args->undo) {
+		r = qed_undo_create(&img->undo, args->undo, img);
+		if (r) {
+			snprintf(error, sizeof(error), "%.512s: %s", args->undo, strerror(-r));
+			return fail(reporter, error);
+		}
+	}
+	return check(args, reporter, img);
+}
+
+int main(int argc, char **argv)
+{
+	struct qed_reporter reporter = { };
+	struct arguments args;
+	struct qed_image img;
+	const char *error;
+	int status;
+
+	parse_arguments(&args, argc, argv);
+	catch_signals();
+	reporter.path = args.path;
+	reporter.img = &img;
+	reporter.json = args.json;
+	reporter.quiet = args.quiet;
+	reporter.verbose = args.verbose;
+	reporter.stats = args.stats;
+	reporter.threads = args.threads;
+	reporter.progress_fd = args.progress_fd > 0 ? args.progress_fd : -1;
+	reporter.bar = !args.progress_fd || (args.progress_fd < 0 && !args.quiet &&
+					     isatty(STDERR_FILENO));
+	reporter.bar_delay = args.progress_fd ? 1 : 0;
+	reporter.started = qed_now();
+
+	if (qed_image_open(&img, args.path, args.mode != 'n', args.force && args.mode == 'n',
+			   &error))
+		return fail(&reporter, error);
+	img.stop = &stop;
+	status = work_on(&args, &reporter, &img);
+	qed_image_close(&img);
+	if (fflush(stdout) || ferror(stdout)) {
+		fprintf(stderr, "qed-fsck: cannot write to standard output\n");
+		status |= EXIT_OPERATION;
+	}
+	return status;
+}

@@ -1,0 +1,456 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Repairs, see repair.h.
+ *
+ * Tables are repaired in two walks. The first one sets entries to 0. The second
+ * one makes copies: it may extend the file, and what points behind its end must
+ * not become legal by that.
+ */
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "repair.h"
+
+#define SECTOR	512U
+
+static int fail(struct qed_repair *repair, int error, const char *what)
+{
+	if (error && !repair->result->what)
+		repair->result->what = what;
+	return error;
+}
+
+/* Write the sectors of a piece of a table that have changed */
+static int write_sectors(struct qed_repair *repair, const void *buf, u64 offset, u64 length,
+			 const u8 *sectors)
+{
+	u64 i, end, nr = length / SECTOR;
+	int r;
+
+	for (i = 0; i < nr; i = end) {
+		for (end = i; end < nr && sectors[end] == sectors[i]; end++)
+			;
+		if (!sectors[i])
+			continue;
+		r = qed_write(repair->img, (const char *)buf + i * SECTOR, offset + i * SECTOR,
+			      (end - i) * SECTOR);
+		if (r)
+			return fail(repair, r, "cannot write a table");
+	}
+	return 0;
+}
+
+static int sync_image(struct qed_repair *repair)
+{
+	return fail(repair, qed_sync(repair->img), "cannot make changes durable");
+}
+
+/*----------------------------------------------------------------
+ * First walk: entries that are to be 0
+ *----------------------------------------------------------------
+ */
+
+/* Will the second walk take care of it? */
+static bool is_for_copy(const struct qed_repair *repair, const struct qed_ref *ref)
+{
+	if (ref->is_beyond)
+		return false;
+	if (ref->code == QED_L2_ENTRY_SHARED)
+		return true;
+	return ref->code == QED_L1_ENTRY_SHARED && !qed_map_test(&repair->dropped, ref->l1_index);
+}
+
+static int clear_entry(void *ctx, const struct qed_ref *ref, u64 *value)
+{
+	struct qed_repair *repair = ctx;
+	struct qed_walk walk = { .img = repair->img, .owners = &repair->owners };
+	enum qed_action action = QED_ACTION_CLEARED;
+	struct qed_finding finding;
+	int r = 0;
+
+	if (is_for_copy(repair, ref))
+		return 0;
+	qed_ref_finding(&walk, ref, &finding);
+	if (ref->code == QED_L1_ENTRY_OVER_END && !repair->img->is_block && !ref->is_beyond)
+		action = QED_ACTION_EXTENDED;
+	if (ref->is_unlinked)
+		finding.action = action;
+	else
+		r = qed_decide(repair, &finding, action);
+	if (r)
+		return r;
+	qed_report(repair, &finding);
+
+	if (finding.action == QED_ACTION_CLEARED)
+		*value = QED_ENTRY_UNALLOCATED;
+	else if (finding.action == QED_ACTION_EXTENDED)
+		repair->extend_to = max_u64(repair->extend_to,
+					    ref->value + qed_table_bytes(repair->img));
+	else
+		repair->declined = true;
+	return 0;
+}
+
+static int write_cleared(void *ctx, const void *buf, u64 offset, u64 length, const u8 *sectors)
+{
+	struct qed_repair *repair = ctx;
+	u64 l1 = repair->img->l1_offset;
+	int r = qed_begin(repair);
+
+	if (!r)
+		r = write_sectors(repair, buf, offset, length, sectors);
+	/*
+	 * Before an L2 table changes: that a shared one is none was decided by what
+	 * it was, and some of it may be data.
+	 */
+	if (!r && offset >= l1 && offset < l1 + qed_table_bytes(repair->img))
+		r = sync_image(repair);
+	return r;
+}
+
+/*----------------------------------------------------------------
+ * Second walk: copies
+ *----------------------------------------------------------------
+ */
+
+/* Copy clusters for an entry: 1, 0 if they cannot be read, or an error */
+static int copy_clusters(struct qed_repair *repair, const struct qed_ref *ref, u64 from, u64 to,
+			 u64 length)
+{
+	u64 failed;
+	int r = qed_copy(repair->img, from, to, length, &failed);
+
+	if (r == -EREMOTEIO) {
+		qed_report_read_error(repair, ref, from, length);
+		return 0;
+	}
+	return r ? fail(repair, r, "cannot copy") : 1;
+}
+
+/* Give an entry a copy of its cluster: as copy_clusters() */
+static int copy_data(struct qed_repair *repair, const struct qed_ref *ref, u64 from, u64 *to)
+{
+	struct qed_image *img = repair->img;
+	u64 cluster;
+	int r = qed_space_take(&repair->space, &cluster);
+
+	if (r == -ENOSPC && repair->declined)
+		return 0;
+	if (r)
+		return fail(repair, r, "cannot copy");
+	*to = cluster << img->cluster_shift;
+	return copy_clusters(repair, ref, from, *to, qed_cluster_size(img));
+}
+
+/* The entry of the copy of a table: as copy_clusters() */
+static int copy_table_entry(struct qed_repair *repair, const struct qed_ref *ref, u64 index,
+			    u64 entry, u64 *new)
+{
+	struct qed_image *img = repair->img;
+	struct qed_ref data = *ref;
+
+	*new = entry;
+	if (entry <= QED_ENTRY_ZERO)
+		return 1;
+	*new = QED_ENTRY_UNALLOCATED;
+	if (index >= qed_l2_limit(img, ref->l1_index) || qed_entry_defect(img, entry, 1))
+		return 1;
+	data.l1 = false;
+	data.guest_offset = ref->guest_offset + (index << img->cluster_shift);
+	data.guest_length = min_u64(qed_cluster_size(img), img->image_size - data.guest_offset);
+	return copy_data(repair, &data, entry, new);
+}
+
+/* Change a piece of the copy of a table, and copy its data */
+static int copy_table_piece(struct qed_repair *repair, const struct qed_ref *ref, __le64 *buf,
+			    u64 first, u64 nr)
+{
+	u8 sectors[QED_PIECE_SIZE / SECTOR] = "";
+	u64 i, old, new;
+	int r;
+
+	for (i = 0; i < nr; i++) {
+		old = le64toh(buf[i]);
+		r = copy_table_entry(repair, ref, first + i, old, &new);
+		if (r != 1)
+			return r;
+		if (old == new)
+			continue;
+		buf[i] = htole64(new);
+		sectors[i * 8 / SECTOR] = 1;
+	}
+	/* the offset is that of the copy */
+	r = write_sectors(repair, buf, ref->table + first * 8, nr * 8, sectors);
+	return r ? r : 1;
+}
+
+/* Make all of a table, that is a copy already, refer to copies */
+static int copy_table_data(struct qed_repair *repair, const struct qed_ref *ref, u64 table)
+{
+	struct qed_image *img = repair->img;
+	u64 end = table + qed_table_bytes(img), offset = table, length;
+	__le64 *buf = qed_alloc_piece(img);
+	struct qed_ref copy = *ref;
+	int r = 1;
+
+	if (!buf)
+		return fail(repair, -ENOMEM, "cannot copy a table");
+	copy.table = table;
+	while (r == 1 && (offset = qed_next_data(img, offset, end)) < end) {
+		if (qed_stopped(img)) {
+			r = -EINTR;
+			break;
+		}
+		offset -= (offset - table) % QED_ALIGNMENT;
+		length = min_u64(end - offset, QED_PIECE_SIZE);
+		r = fail(repair, qed_read(img, buf, offset, length), "cannot read a copy");
+		if (!r)
+			r = copy_table_piece(repair, &copy, buf, (offset - table) / 8, length / 8);
+		offset += length;
+	}
+	free(buf);
+	return r;
+}
+
+/* Give an L1 entry a copy of its table: as copy_clusters() */
+static int copy_table(struct qed_repair *repair, const struct qed_ref *ref, u64 *to)
+{
+	struct qed_image *img = repair->img;
+	u64 cluster;
+	int r = qed_space_take_table(&repair->space, &cluster);
+
+	if (r == -ENOSPC && repair->declined)
+		return 0;
+	if (r)
+		return fail(repair, r, "cannot copy a table");
+	*to = cluster << img->cluster_shift;
+	r = copy_clusters(repair, ref, ref->value, *to, qed_table_bytes(img));
+	return r == 1 ? copy_table_data(repair, ref, *to) : r;
+}
+
+static int copy_entry(void *ctx, const struct qed_ref *ref, u64 *value)
+{
+	struct qed_repair *repair = ctx;
+	struct qed_walk walk = { .img = repair->img, .owners = &repair->owners };
+	struct qed_finding finding;
+	int r;
+
+	if (!is_for_copy(repair, ref))
+		return 0;
+	qed_ref_finding(&walk, ref, &finding);
+	r = qed_decide(repair, &finding, QED_ACTION_COPIED);
+	if (r)
+		return r;
+	if (finding.action == QED_ACTION_COPIED) {
+		r = qed_begin(repair);
+		if (!r)
+			r = ref->l1 ? copy_table(repair, ref, value) :
+				      copy_data(repair, ref, ref->value, value);
+		if (r < 0)
+			return r;
+		if (!r)
+			*value = ref->value;
+		finding.action = r ? QED_ACTION_COPIED : QED_ACTION_NONE;
+		finding.new_value = *value;
+		finding.has |= r ? QED_HAS_NEW_VALUE : 0;
+	}
+	qed_report(repair, &finding);
+	return 0;
+}
+
+static int write_copied(void *ctx, const void *buf, u64 offset, u64 length, const u8 *sectors)
+{
+	struct qed_repair *repair = ctx;
+	int r = sync_image(repair);
+
+	return r ? r : write_sectors(repair, buf, offset, length, sectors);
+}
+
+static int walk_tables(struct qed_repair *repair, const struct qed_walk_ops *ops)
+{
+	struct qed_walk walk = {
+		.img = repair->img,
+		.claims = &repair->claims,
+		.owners = &repair->owners,
+		.dropped = &repair->dropped,
+		.ops = ops,
+		.ctx = repair,
+		.progress = &repair->progress,
+	};
+	int r;
+
+	qed_map_clear(&repair->claims);
+	r = qed_walk(&walk);
+	qed_map_clear(&repair->claims);
+	return r;
+}
+
+/* Extend the file to where tables end. */
+static int extend_file(struct qed_repair *repair)
+{
+	int r = qed_begin(repair);
+
+	if (!r)
+		r = fail(repair, qed_resize(repair->img, repair->extend_to),
+			 "cannot extend the file");
+	return r ? r : sync_image(repair);
+}
+
+int qed_repair_tables(struct qed_repair *repair)
+{
+	static const struct qed_walk_ops clear_ops = {
+		.entry = clear_entry,
+		.write = write_cleared,
+	};
+	static const struct qed_walk_ops copy_ops = {
+		.entry = copy_entry,
+		.write = write_copied,
+	};
+	int r;
+
+	repair->progress.pass = 3;
+	r = walk_tables(repair, &clear_ops);
+	if (!r)
+		r = sync_image(repair);
+	if (!r && repair->extend_to > repair->img->size)
+		r = extend_file(repair);
+	/* what remains points behind the end, and must not point to a copy */
+	if (repair->declined)
+		repair->space.limit = min_u64(repair->space.limit, repair->img->nr_clusters);
+	if (!r && repair->shared)
+		r = walk_tables(repair, &copy_ops);
+	if (!r)
+		r = sync_image(repair);
+	return r;
+}
+
+/*----------------------------------------------------------------
+ * Space
+ *----------------------------------------------------------------
+ */
+
+static void range_finding(struct qed_finding *finding, enum qed_code code, u64 offset, u64 length)
+{
+	memset(finding, 0, sizeof(*finding));
+	finding->code = code;
+	finding->has = QED_HAS_RANGE;
+	finding->offset = offset;
+	finding->length = length;
+}
+
+/* Not as long as what is leaked may be what something damaged referred to */
+static bool may_free(const struct qed_repair *repair)
+{
+	const struct qed_fsck_result *result = repair->result;
+	enum qed_code code;
+
+	for (code = 0; code < QED_CODES; code++)
+		if (code != QED_LEAK && code != QED_LEAK_TAIL && code != QED_NEED_CHECK &&
+		    result->found[code] != result->fixed[code])
+			return false;
+	return true;
+}
+
+static int decide_leak(struct qed_repair *repair, struct qed_finding *finding,
+		       enum qed_action action)
+{
+	int r = 0;
+
+	if (repair->mode == QED_MODE_PREEN && may_free(repair))
+		finding->action = action;
+	else if (repair->mode != QED_MODE_PREEN && may_free(repair))
+		r = qed_decide(repair, finding, action);
+	if (!r && finding->action)
+		r = qed_begin(repair);
+	return r;
+}
+
+static int repair_leak(void *ctx, u64 first, u64 nr)
+{
+	struct qed_repair *repair = ctx;
+	struct qed_image *img = repair->img;
+	struct qed_finding finding;
+	int r;
+
+	range_finding(&finding, QED_LEAK, first << img->cluster_shift, nr << img->cluster_shift);
+	r = decide_leak(repair, &finding, QED_ACTION_PUNCHED);
+	if (r)
+		return r;
+	if (finding.action) {
+		r = qed_punch(img, finding.offset, min_u64(finding.length,
+							   img->size - finding.offset));
+		if (r == -EOPNOTSUPP)
+			finding.action = QED_ACTION_NONE;
+		else if (r)
+			return fail(repair, r, "cannot punch a hole");
+	}
+	repair->result->leaks += nr;
+	repair->result->leaks_fixed += finding.action ? nr : 0;
+	repair->leaks_inside += finding.action ? 0 : nr;
+	qed_report(repair, &finding);
+	return 0;
+}
+
+static int repair_tail(struct qed_repair *repair, u64 end)
+{
+	struct qed_image *img = repair->img;
+	u64 nr = div_up(img->size - end, qed_cluster_size(img));
+	struct qed_finding finding;
+	int r;
+
+	range_finding(&finding, QED_LEAK_TAIL, end, img->size - end);
+	r = decide_leak(repair, &finding, QED_ACTION_TRUNCATED);
+	if (r)
+		return r;
+	if (finding.action) {
+		r = qed_resize(img, end);
+		if (r)
+			return fail(repair, r, "cannot cut the file");
+	}
+	repair->result->leaks += nr;
+	repair->result->leaks_fixed += finding.action ? nr : 0;
+	qed_report(repair, &finding);
+	return 0;
+}
+
+int qed_repair_partial_cluster(struct qed_repair *repair)
+{
+	struct qed_image *img = repair->img;
+	u64 end = img->nr_clusters << img->cluster_shift;
+	struct qed_finding finding;
+	int r = 0;
+
+	if (!repair->has_partial)
+		return 0;
+	range_finding(&finding, QED_PARTIAL_CLUSTER, img->size, end - img->size);
+	if (repair->mode == QED_MODE_PREEN)
+		finding.action = QED_ACTION_EXTENDED;
+	else
+		r = qed_decide(repair, &finding, QED_ACTION_EXTENDED);
+	if (!r && finding.action) {
+		r = qed_begin(repair);
+		if (!r)
+			r = fail(repair, qed_resize(img, end), "cannot extend the file");
+	}
+	if (!r)
+		qed_report(repair, &finding);
+	return r;
+}
+
+int qed_repair_space(struct qed_repair *repair)
+{
+	struct qed_image *img = repair->img;
+	u64 clusters = qed_map_end(&repair->used), end = clusters << img->cluster_shift;
+	int r;
+
+	if (img->is_block)
+		return 0;
+	r = qed_find_leaks(img, &repair->used, clusters, repair_leak, repair);
+	if (!r && img->size > end)
+		r = repair_tail(repair, end);
+	if (!r && img->modified)
+		r = sync_image(repair);
+	return r;
+}
