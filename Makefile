@@ -68,6 +68,9 @@ debug-kernel: setup
 	@$(testing)/vm/build-kernel uml
 	@$(testing)/vm/build-kernel kcsan
 
+fuzz-fsck: setup
+	@$(testing)/fsck/fuzz
+
 lint: setup
 	@$(testing)/lint.sh
 
@@ -99,10 +102,11 @@ help:
 	@echo '  make debug-kernel     build kernels that look for bugs'
 	@echo '  make check-debug      the tests on these'
 	@echo '  make coverage         which lines make check-debug has executed'
+	@echo '  make fuzz-fsck        fuzz it, 2 million times'
 	@echo '  make lint             only the static checks'
 	@echo '  make bench            measure, beside other targets and QEMU'
 	@echo '  make vm               a shell in a virtual machine with the module'
 
 .PHONY: all modules modules_install tools tools_install clean setup demo check check-crash \
 	check-faults check-power check-swap check-debug coverage debug-kernel \
-	lint bench vm help
+	fuzz-fsck lint bench vm help

@@ -9,8 +9,8 @@
 #   $TESTS	the selftests to run, default all; with it, only they are run
 #
 # Builds the module, checks the source, tests the test bed, runs the selftests in
-# a virtual machine for each kernel, and on the first one looks for power cuts and
-# failing I/O that cost data. The last line is "N passed, N failed, N skipped". A test that
+# a virtual machine for each kernel, tests qed-fsck, and on the first kernel looks for
+# power cuts and failing I/O that cost data. The last line is "N passed, N failed, N skipped". A test that
 # could not be run has failed, and a test that was skipped makes the exit status
 # that of a failure. Everything printed on the way is in build/check.
 
@@ -148,6 +148,7 @@ build()
 	check "kernel for a guest of a guest" $here/vm/build-kernel nested
 	check "helpers of the selftests" \
 		make -C "$selftests" OUTPUT="$PWD/build/selftests"
+	check "qed-fsck" make -C tools/qed
 	if [ -z "$tests" ]; then
 		check "the image library of the tests" \
 			python3 -B $here/qedimg/test_qedimg.py
@@ -210,6 +211,7 @@ part build build
 if [ -z "$tests" ]; then
 	start vm-run $here/vm/selftest.sh
 	start lint $here/lint.sh
+	start fsck $here/fsck/check
 	start gate $here/bench/gate 6.1
 	start crash $here/crash/check -k "${kernels[0]}"
 	start faults $here/faults/check -q -k "${kernels[0]}"
