@@ -68,6 +68,10 @@ debug-kernel: setup
 	@$(testing)/vm/build-kernel uml
 	@$(testing)/vm/build-kernel kcsan
 
+check-fsck: setup
+	@$(testing)/fsck/corpus/check 20000
+	@$(testing)/fsck/corpus/breaks
+
 fuzz-fsck: setup
 	@$(testing)/fsck/fuzz
 
@@ -102,11 +106,12 @@ help:
 	@echo '  make debug-kernel     build kernels that look for bugs'
 	@echo '  make check-debug      the tests on these'
 	@echo '  make coverage         which lines make check-debug has executed'
+	@echo '  make check-fsck       20,000 damaged images for qed-fsck'
 	@echo '  make fuzz-fsck        fuzz it, 2 million times'
 	@echo '  make lint             only the static checks'
 	@echo '  make bench            measure, beside other targets and QEMU'
 	@echo '  make vm               a shell in a virtual machine with the module'
 
 .PHONY: all modules modules_install tools tools_install clean setup demo check check-crash \
-	check-faults check-power check-swap check-debug coverage debug-kernel \
+	check-faults check-power check-swap check-debug check-fsck coverage debug-kernel \
 	fuzz-fsck lint bench vm help

@@ -212,6 +212,7 @@ if [ -z "$tests" ]; then
 	start vm-run $here/vm/selftest.sh
 	start lint $here/lint.sh
 	start fsck $here/fsck/check
+	start fsck-corpus $here/fsck/corpus/check
 	start gate $here/bench/gate 6.1
 	start crash $here/crash/check -k "${kernels[0]}"
 	start faults $here/faults/check -q -k "${kernels[0]}"
