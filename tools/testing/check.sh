@@ -149,6 +149,8 @@ build()
 	check "helpers of the selftests" \
 		make -C "$selftests" OUTPUT="$PWD/build/selftests"
 	check "qed-fsck" make -C tools/qed
+	check "damaged images for the selftests" \
+		$here/fsck/corpus/corpus kernel "$PWD/build/selftests/fsck"
 	if [ -z "$tests" ]; then
 		check "the image library of the tests" \
 			python3 -B $here/qedimg/test_qedimg.py
