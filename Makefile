@@ -72,6 +72,10 @@ check-fsck: setup
 	@$(testing)/fsck/corpus/check 20000
 	@$(testing)/fsck/corpus/breaks
 
+bench-fsck: setup
+	@$(testing)/fsck/build.sh
+	@$(testing)/fsck/bench
+
 fuzz-fsck: setup
 	@$(testing)/fsck/fuzz
 
@@ -107,6 +111,7 @@ help:
 	@echo '  make check-debug      the tests on these'
 	@echo '  make coverage         which lines make check-debug has executed'
 	@echo '  make check-fsck       20,000 damaged images for qed-fsck'
+	@echo '  make bench-fsck       measure qed-fsck beside qemu-img check'
 	@echo '  make fuzz-fsck        fuzz it, 2 million times'
 	@echo '  make lint             only the static checks'
 	@echo '  make bench            measure, beside other targets and QEMU'
@@ -114,4 +119,4 @@ help:
 
 .PHONY: all modules modules_install tools tools_install clean setup demo check check-crash \
 	check-faults check-power check-swap check-debug check-fsck coverage debug-kernel \
-	fuzz-fsck lint bench vm help
+	fuzz-fsck lint bench bench-fsck vm help
