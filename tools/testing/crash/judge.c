@@ -268,6 +268,42 @@ static enum verdict judge_tables(struct judge *judge, const uint32_t *image)
 	return v;
 }
 
+/* NEED_CHECK is clear: no table has changed since it was cleared, or changes yet. */
+static enum verdict judge_settled_table(struct judge *judge,
+					const uint32_t *image, uint64_t from)
+{
+	uint64_t i;
+
+	if (!memcmp(image + from, judge->settled + from,
+		    judge->table * sizeof(*image)))
+		return GOOD;
+	for (i = from; image[i] == judge->settled[i]; i++)
+		;
+	return verdict(judge, CLEAN_BIT,
+		       "image sector %llu, of a table, was not durable",
+		       (unsigned long long)i);
+}
+
+static enum verdict judge_settled_tables(struct judge *judge,
+					 const uint32_t *image)
+{
+	enum verdict v = judge_settled_table(judge, image, judge->l1);
+	uint64_t i;
+
+	for (i = 0; i < judge->entries && !v; i++) {
+		uint32_t content = image[judge->l1 + i / ENTRIES];
+		uint64_t entry;
+
+		entry = le64(judge->contents->data[content] + 8 * (i % ENTRIES));
+		if (!content)
+			i |= ENTRIES - 1;
+		else if (entry)
+			v = judge_settled_table(judge, image,
+						entry / SECTOR_SIZE);
+	}
+	return v;
+}
+
 /*
  * NEED_CHECK is clear: nothing above the last cluster in use was touched since it
  * was cleared. A file is truncated there, so later it may have to read as zeroes.
@@ -295,10 +331,14 @@ static bool is_settled(const struct judge *judge, uint64_t sector,
 static enum verdict judge_clean(struct judge *judge, const uint32_t *image)
 {
 	uint64_t from = judge->end * judge->cluster;
+	enum verdict v;
 
 	if (judge->contents->data[image[0]][H_FEATURES] & NEED_CHECK ||
 	    judge->recovered)
 		return GOOD;
+	v = judge_settled_tables(judge, image);
+	if (v)
+		return v;
 	while (from < judge->nr_sectors && is_settled(judge, from, image[from]))
 		from++;
 	if (from == judge->nr_sectors)

@@ -17,7 +17,7 @@ enum verdict {
 	CROSS_LINK,	/* two references to a cluster, or one to metadata */
 	LOST,		/* a sector lost what had been flushed */
 	FOREIGN,	/* a sector shows what was never written to it */
-	CLEAN_BIT,	/* NEED_CHECK is clear, but space above the end was touched */
+	CLEAN_BIT,	/* NEED_CHECK is clear, but tables or what is above the end was touched */
 	VERDICTS,
 };
 
