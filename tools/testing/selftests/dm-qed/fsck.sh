@@ -165,6 +165,64 @@ t_written() {
 	fsck 0 -nf --json "$tmp/img"
 }
 
+# member NAME: a number in $json
+member() {
+	[[ $json =~ \"$1\":([0-9]+) ]] || fail "no $1: $json"
+	echo "${BASH_REMATCH[1]}"
+}
+
+# account STEP: the status of the device that is in use says what qed-fsck counts
+account() {
+	commit q
+	wait_for 20 status_is q reclaiming 0
+	get q
+	# the page cache does not know what the module writes
+	fsck 0 -nf --force --direct --json "$lower"
+	is "$used" "$(member used-clusters)" "the number of used clusters after: $1"
+	is "$mapped" "$(member allocated-clusters)" "the number of mapped clusters after: $1"
+	is "$virtual" "$(member total-clusters)" "the size of the disk after: $1"
+	is "$free" $((total - used)) "the number of free clusters after: $1"
+	at_least "$free" "$(member free-clusters)" "... with those below the high-water mark"
+}
+
+t_accounting() {
+	local c=4096
+
+	truncate -s 16M "$tmp/img"
+	image "$tmp/img" $((24 * mb)) $c 2
+	truncate -s 16M "$tmp/img"
+	loop "$tmp/img"
+	lower=$dev
+	qed q "$lower"
+	scanned q
+	account activation
+	io "$dev" write:0:$mb:1 write:$((8 * mb)):$((3 * c)):2 write:$((20 * mb + 512)):512:3
+	account "writes, with new tables"
+	io "$dev" write:$c:$mb:4
+	account "writes in place, and one new cluster"
+	io "$dev" discard:$((c / 2)):$((9 * c))
+	account "a discard"
+	io "$dev" punch:$((64 * c)):$((16 * c)) write:$((70 * c)):$c:5
+	account "zeroes, and a write to one of them"
+	io "$dev" discard:$((8 * mb)):$((4 * mb))
+	account "a discard of all that a table maps"
+	io "$dev" write:$((4 * mb)):$mb:6
+	account "writes to freed clusters"
+	dmsetup message "$pre-q" 0 trim
+	wait_for 20 status_is q trim -
+	account "trim"
+	io "$dev" discard:0:$((8 * mb))
+	hammer -f "$tmp/state" -t 2 -n 300 -U 30 -C $c -F 4 -l $((8 * mb)) "$dev"
+	account "many of all these"
+	dmsetup message "$pre-q" 0 resize $((32 * mb / 512))
+	dm_swap q "$(table "$lower")"
+	scanned q
+	io "$dev" write:$((30 * mb)):$((2 * c)):7
+	account "growth"
+	dmsetup message "$pre-q" 0 check
+	wait_for 20 status_is q check 0,0
+}
+
 # no_change FILE COMMAND...: the file is as before
 no_change() {
 	local before
@@ -255,6 +313,7 @@ for group in sound header l1-entry l1-special l2-entry l2-special space pair qem
 done
 run "${args[@]}" \
 	t_written "no fault in what the kernel has written" \
+	t_accounting "the status says what qed-fsck counts" \
 	t_in_use "an active image is not touched" \
 	"t_in_use read_only" "an image that is active for reading is not touched" \
 	t_held "a device that is held is not touched" \
