@@ -10,7 +10,7 @@
 duration=${SWAP_SECONDS:-8}
 swap_on=
 left=192				# MiB that are not locked
-swap=512				# MiB of swap space
+swap=256				# MiB of swap space
 
 # swapped: pages written to swap space so far
 swapped() {
@@ -37,7 +37,7 @@ t_swap() {
 	dm s "0 $((swap * mb / 512)) linear $out 0"
 	swap_on=$dev
 	trap end_swap EXIT
-	dm h "0 $((256 * mb / 512)) linear $out $((swap * mb / 512))"
+	dm h "0 $((swap / 2 * mb / 512)) linear $out $((swap * mb / 512))"
 	mkswap "$swap_on" >/dev/null
 	swapon "$swap_on"
 
