@@ -359,19 +359,24 @@ thin() {
 	echo "0 $(($1 * 128)) thin-pool $meta $data 128 0 1 error_if_no_space"
 }
 
-# The image device itself has no space: for data, then for tables
-t_thin() {
+# thin_image BLOCKS: an image on a thin device of such a pool; sets $lower
+thin_image() {
 	modprobe -q dm-thin-pool || true
 	dmsetup targets | grep -q '^thin-pool ' || skip "no dm-thin"
 	null m 8
 	meta=$dev
 	null d 64
 	data=$dev
-	dm pool "$(thin 12)"
+	dm pool "$(thin "$1")"
 	dmsetup message "$pre-pool" 0 "create_thin 0"
 	dm l "0 $((64 * mb / 512)) thin $dev 0"
 	lower=$dev
 	image "$lower" $((32 * mb))
+}
+
+# The image device itself has no space: for data, then for tables
+t_thin() {
+	thin_image 12
 	qed q "$lower" commit_interval 3600000
 	# a block for the header, four for the table, one for the L1
 	io "$dev" "write:0:$((4 * c)):0x11" flush
@@ -392,17 +397,7 @@ t_thin() {
 
 # t_thin_tables: there is space for data, and none for the table that maps it
 t_thin_tables() {
-	modprobe -q dm-thin-pool || true
-	dmsetup targets | grep -q '^thin-pool ' || skip "no dm-thin"
-	null m 8
-	meta=$dev
-	null d 64
-	data=$dev
-	dm pool "$(thin 3)"
-	dmsetup message "$pre-pool" 0 "create_thin 0"
-	dm l "0 $((64 * mb / 512)) thin $dev 0"
-	lower=$dev
-	image "$lower" $((32 * mb))
+	thin_image 3
 	# known to be zero: the table is not written before the commit
 	qed q "$lower" commit_interval 3600000 zeroed_from 5
 	io "$dev" "write:0:$((2 * c)):0x11"
