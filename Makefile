@@ -71,6 +71,9 @@ debug-kernel: setup
 check-fsck: setup
 	@$(testing)/fsck/corpus/check 20000
 	@$(testing)/fsck/corpus/breaks
+	@$(testing)/fsck/corpus/corpus kernel build/long/fsck-images 4
+	@$(foreach kernel,$(KERNELS),$(testing)/long.sh $(kernel) fsck \
+		FSCK_IMAGES=$(CURDIR)/build/long/fsck-images &&) true
 
 bench-fsck: setup
 	@$(testing)/fsck/build.sh

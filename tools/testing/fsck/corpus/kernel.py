@@ -24,13 +24,13 @@ class Disagreement(Exception):
     """The reference checker and qedimg do not judge an image in the same way."""
 
 
-def chosen():
-    """Names of recipes: some of each group, always the same; one after the other of all groups."""
+def chosen(times):
+    """Names of recipes: some of each group, so many times, always the same."""
     out = []
     for group, count in CHOICE.items():
         names = [name for name, item in recipes.RECIPES.items() if item[0] == group]
         names = [name for name in names if not name.split("/")[1].startswith("64m")]
-        out += sorted(random.Random(group).sample(names, min(count, len(names))))
+        out += sorted(random.Random(group).sample(names, min(count * times, len(names))))
     return out
 
 
@@ -96,12 +96,12 @@ def backing_stays(path, ref):
     return bool(features & qedimg.F_BACKING) and not ref.has("backing-name-illegal")
 
 
-def prepare(directory):
+def prepare(directory, times):
     """Make the images and the index; how many."""
     os.makedirs(directory, exist_ok=True)
     count = 0
     with open(os.path.join(directory, "index.tsv"), "w", encoding="ascii") as index:
-        for name in chosen():
+        for name in chosen(times):
             path = os.path.join(directory, name.replace("/", ".") + ".qed")
             recipes.prepare(name, path)
             if os.stat(path).st_size > LARGEST or os.stat(path).st_size < 512:

@@ -11,7 +11,8 @@
 # what qed-fsck finds on the device. LATER is the verdict after a repair of the
 # file. BEFORE and AFTER are ranges of the guest's disk that are as in NAME.raw.
 #
-# $OUTPUT/fsck has the images, or they are made. $QED_FSCK is the program.
+# $FSCK_IMAGES or $OUTPUT/fsck has the images, or they are made. $QED_FSCK is the
+# program.
 
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
@@ -19,7 +20,7 @@
 tree=$here/../../../..
 corpus=$here/../../fsck/corpus/corpus
 QED_FSCK=${QED_FSCK:-$tree/build/qed/qed-fsck}
-images=${OUTPUT:+$OUTPUT/fsck}
+images=${FSCK_IMAGES:-${OUTPUT:+$OUTPUT/fsck}}
 
 prepare() {
 	if ! [ -e "$images/index.tsv" ]; then
