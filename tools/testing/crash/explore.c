@@ -616,6 +616,7 @@ static void load(struct explorer *e, const char *image, const char *trace)
 		errno = 0;
 		die(image);
 	}
+	e->judge.informed = true;
 }
 
 static void options(int argc, char **argv)

@@ -41,6 +41,7 @@ struct judge {
 	} *maybes;			/* [0] is none */
 	uint32_t nr_maybes, room_maybes;
 	bool clear;			/* as was written last */
+	bool informed;			/* of all writes to the header: set by the caller */
 
 	/* Geometry, from the initial image; in sectors unless said otherwise */
 	uint32_t cluster, table, header;
