@@ -196,8 +196,7 @@ class Reference:
         self.add("l1-over-end", offset=self.length, length=end - self.length)
         if self.is_block:
             return False
-        self.length = end
-        self.count_clusters()
+        self.length = end              # but no entry may refer to what is added
         return True
 
     def most(self):

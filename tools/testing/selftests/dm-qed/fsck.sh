@@ -190,35 +190,35 @@ t_accounting() {
 	local c=4096
 
 	truncate -s 16M "$tmp/img"
-	image "$tmp/img" $((24 * mb)) $c 2
+	image "$tmp/img" $((24 * mb)) "$c" 2
 	truncate -s 16M "$tmp/img"
 	loop "$tmp/img"
 	lower=$dev
 	qed q "$lower"
 	scanned q
 	account activation
-	io "$dev" write:0:$mb:1 write:$((8 * mb)):$((3 * c)):2 write:$((20 * mb + 512)):512:3
+	io "$dev" "write:0:$mb:1" "write:$((8 * mb)):$((3 * c)):2" "write:$((20 * mb + 512)):512:3"
 	account "writes, with new tables"
-	io "$dev" write:$c:$mb:4
+	io "$dev" "write:$c:$mb:4"
 	account "writes in place, and one new cluster"
-	io "$dev" discard:$((c / 2)):$((9 * c))
+	io "$dev" "discard:$((c / 2)):$((9 * c))"
 	account "a discard"
-	io "$dev" punch:$((64 * c)):$((16 * c)) write:$((70 * c)):$c:5
+	io "$dev" "punch:$((64 * c)):$((16 * c))" "write:$((70 * c)):$c:5"
 	account "zeroes, and a write to one of them"
-	io "$dev" discard:$((8 * mb)):$((4 * mb))
+	io "$dev" "discard:$((8 * mb)):$((4 * mb))"
 	account "a discard of all that a table maps"
-	io "$dev" write:$((4 * mb)):$mb:6
+	io "$dev" "write:$((4 * mb)):$mb:6"
 	account "writes to freed clusters"
 	dmsetup message "$pre-q" 0 trim
 	wait_for 20 status_is q trim -
 	account "trim"
-	io "$dev" discard:0:$((8 * mb))
-	hammer -f "$tmp/state" -t 2 -n 300 -U 30 -C $c -F 4 -l $((8 * mb)) "$dev"
+	io "$dev" "discard:0:$((8 * mb))"
+	hammer -f "$tmp/state" -t 2 -n 300 -U 30 -C "$c" -F 4 -l $((8 * mb)) "$dev"
 	account "many of all these"
 	dmsetup message "$pre-q" 0 resize $((32 * mb / 512))
 	dm_swap q "$(table "$lower")"
 	scanned q
-	io "$dev" write:$((30 * mb)):$((2 * c)):7
+	io "$dev" "write:$((30 * mb)):$((2 * c)):7"
 	account "growth"
 	dmsetup message "$pre-q" 0 check
 	wait_for 20 status_is q check 0,0
