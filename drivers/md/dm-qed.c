@@ -97,6 +97,7 @@ struct qed {
 	struct workqueue_struct *wq;		/* of bios that have to wait */
 	struct workqueue_struct *commit_wq;	/* what the others may wait for */
 	struct delayed_work commit_work;
+	bool commit_fails;		/* without space; only commit_work sets it */
 	struct delayed_work idle_work;
 	struct delayed_work no_space_work;
 
@@ -286,9 +287,18 @@ static bool __set_mode(struct qed *qed, enum qed_mode mode, bool load)
 	return true;
 }
 
-static void set_mode(struct qed *qed, enum qed_mode mode, bool load)
+/* Who waits for space fails after some time. */
+static void limit_wait(struct qed *qed)
 {
 	unsigned int timeout = READ_ONCE(no_space_timeout_secs);
+
+	if (timeout && !qed->features.error_if_no_space)
+		queue_delayed_work(qed->commit_wq, &qed->no_space_work,
+				   (unsigned long)timeout * HZ);
+}
+
+static void set_mode(struct qed *qed, enum qed_mode mode, bool load)
+{
 	bool changed;
 
 	mutex_lock(&qed->mode_mutex);
@@ -298,9 +308,7 @@ static void set_mode(struct qed *qed, enum qed_mode mode, bool load)
 		return;
 
 	if (mode == QED_MODE_OUT_OF_SPACE) {
-		if (timeout && !qed->features.error_if_no_space)
-			queue_delayed_work(qed->commit_wq, &qed->no_space_work,
-					   (unsigned long)timeout * HZ);
+		limit_wait(qed);
 	} else {
 		/* Those that waited in the old mode have to see the new one. */
 		cancel_delayed_work(&qed->no_space_work);
@@ -505,11 +513,11 @@ static void want_flush(struct qed *qed)
  */
 static int io_no_space(struct qed *qed, struct qed_io *io, unsigned long seq)
 {
-	bool wait;
+	bool wait = qed_meta_reclaiming(qed->meta);
 
-	if (qed_meta_reclaiming(qed->meta)) {
+	if (wait)
 		want_flush(qed);
-	} else {
+	if (!wait || READ_ONCE(qed->commit_fails)) {
 		set_mode(qed, QED_MODE_OUT_OF_SPACE, false);
 		if (fails_without_space(qed))
 			return -ENOSPC;
@@ -570,8 +578,12 @@ static bool commit_no_space(struct qed *qed, struct bio_list *bios,
 	bool again;
 
 	set_mode(qed, QED_MODE_OUT_OF_SPACE, false);
-	if (fails_without_space(qed))
+	if (fails_without_space(qed)) {
+		/* So does what waits for clusters that it would have made free. */
+		WRITE_ONCE(qed->commit_fails, true);
+		retry_nospace(qed);
 		return false;
+	}
 
 	spin_lock_irq(&qed->lock);
 	bio_list_merge_head(&qed->commit_bios, bios);
@@ -609,6 +621,8 @@ static void do_commit(struct work_struct *work)
 	r = qed_meta_commit(qed->meta, flush || qed_meta_reclaiming(qed->meta));
 	if (r == -ENOSPC && commit_no_space(qed, &bios, seq))
 		return;
+	if (!r)
+		WRITE_ONCE(qed->commit_fails, false);
 	bio_list_for_each(bio, &bios)
 		tell |= !!(bio->bi_opf & REQ_PREFLUSH);
 	if (tell && take_lost(qed))
@@ -1405,8 +1419,9 @@ static int qed_end_io(struct dm_target *ti, struct bio *bio,
  */
 
 /*
- * Did the table that this one replaces fail, and lose writes? It is not closed as
- * long as it keeps them. Caller holds claims_mutex.
+ * Did the table that this one replaces fail, and lose writes, or had it no space
+ * for its tables? It is not closed as long as it keeps them. Caller holds
+ * claims_mutex.
  */
 static void inherit_lost(struct qed *qed)
 {
@@ -1414,7 +1429,9 @@ static void inherit_lost(struct qed *qed)
 	struct qed *other;
 
 	list_for_each_entry(other, &claims, claim)
-		if (dm_table_get_md(other->ti->table) == md && take_lost(other))
+		if (dm_table_get_md(other->ti->table) == md &&
+		    (take_lost(other) ||
+		     (is_writable(other) && !qed_meta_is_durable(other->meta))))
 			set_lost(qed, true);
 	if (qed->lost)
 		DMWARN("%s: writes since the last flush are lost, the next flush fails",
@@ -1539,6 +1556,8 @@ static void qed_resume(struct dm_target *ti)
 	struct qed *qed = ti->private;
 	struct qed_meta_stats stats;
 
+	if (get_mode(qed) == QED_MODE_OUT_OF_SPACE)
+		limit_wait(qed);
 	retry_nospace(qed);
 	qed_meta_get_stats(qed->meta, &stats);
 	if (stats.needs_check && is_writable(qed))
@@ -1563,6 +1582,7 @@ static void qed_presuspend(struct dm_target *ti)
 static void qed_postsuspend(struct dm_target *ti)
 {
 	struct qed *qed = ti->private;
+	int r = 0;
 
 	cancel_delayed_work_sync(&qed->no_space_work);
 	cancel_delayed_work_sync(&qed->idle_work);
@@ -1570,9 +1590,17 @@ static void qed_postsuspend(struct dm_target *ti)
 	flush_workqueue(qed->wq);
 
 	mutex_lock(&qed->life_mutex);
-	if (qed_meta_is_loaded(qed->meta) &&
-	    (qed->features.read_only || !qed_meta_close(qed->meta)))
-		deactivate(qed);
+	if (qed_meta_is_loaded(qed->meta)) {
+		if (!qed->features.read_only)
+			r = qed_meta_close(qed->meta);
+		if (!r)
+			deactivate(qed);
+		/* What could not be committed is kept for a resume. */
+		if (r == -ENOSPC) {
+			set_mode(qed, QED_MODE_OUT_OF_SPACE, false);
+			cancel_delayed_work_sync(&qed->no_space_work);
+		}
+	}
 	mutex_unlock(&qed->life_mutex);
 }
 
