@@ -22,7 +22,8 @@ out=$PWD/build/check
 selftests=$here/selftests/dm-qed
 read -ra kernels <<<"${KERNELS:-6.1 6.12}"
 tests=${TESTS-}
-slots=$(nproc)
+# one more than there are processors: who fails I/O or cuts the power mostly waits
+slots=$(($(nproc) + 1))
 jobs=()
 
 say()
@@ -167,7 +168,7 @@ selftest()
 		OUTPUT="$PWD/build/selftests"
 }
 
-# Run a part besides the others, as many at a time as there are processors
+# Run a part besides the others, as many at a time as there are slots
 start()
 {
 	if [ ${#jobs[@]} -ge "$slots" ]; then
@@ -210,6 +211,10 @@ trap 'exit 143' TERM
 
 set -m
 part build build
+# what takes longest begins first
+for kernel in "${kernels[@]}"; do
+	start "selftests-$kernel" selftest "$kernel"
+done
 if [ -z "$tests" ]; then
 	start vm-run $here/vm/selftest.sh
 	start lint $here/lint.sh
@@ -219,9 +224,6 @@ if [ -z "$tests" ]; then
 	start crash $here/crash/check -k "${kernels[0]}"
 	start faults $here/faults/check -q -k "${kernels[0]}"
 fi
-for kernel in "${kernels[@]}"; do
-	start "selftests-$kernel" selftest "$kernel"
-done
 wait
 jobs=()
 summary
