@@ -1742,6 +1742,8 @@ static int message_commit(struct qed *qed)
 {
 	int r = qed_meta_commit(qed->meta, true);
 
+	if (r == -ENOSPC)
+		set_mode(qed, QED_MODE_OUT_OF_SPACE, false);
 	return take_lost(qed) ? -EIO : r;
 }
 
