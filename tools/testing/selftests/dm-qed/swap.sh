@@ -37,7 +37,7 @@ t_swap() {
 	dm s "0 $((swap * mb / 512)) linear $out 0"
 	swap_on=$dev
 	trap end_swap EXIT
-	dm h "0 $((swap / 2 * mb / 512)) linear $out $((swap * mb / 512))"
+	dm h "0 $((swap * mb / 1024)) linear $out $((swap * mb / 512))"
 	mkswap "$swap_on" >/dev/null
 	swapon "$swap_on"
 
