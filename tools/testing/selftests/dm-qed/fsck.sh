@@ -178,7 +178,8 @@ account() {
 	wait_for 20 status_is q reclaiming 0
 	get q
 	# the page cache does not know what the module writes
-	fsck 0 -nf --force --direct --json "$lower"
+	blockdev --flushbufs "$lower"
+	fsck 0 -nf --force --json "$lower"
 	is "$used" "$(member used-clusters)" "the number of used clusters after: $1"
 	is "$mapped" "$(member allocated-clusters)" "the number of mapped clusters after: $1"
 	is "$virtual" "$(member total-clusters)" "the size of the disk after: $1"
