@@ -196,7 +196,8 @@ static int sync_io(struct qed_meta *meta, blk_opf_t opf, sector_t sector,
 	__bio_add_page(&bio, virt_to_page(data), len, offset_in_page(data));
 	r = submit_bio_wait(&bio);
 	bio_uninit(&bio);
-	return r;
+	/* A failed read is no lack of space, whatever the device calls it. */
+	return r == -ENOSPC && !op_is_write(opf) ? -EIO : r;
 }
 
 static int header_read(struct qed_meta *meta, char **error)

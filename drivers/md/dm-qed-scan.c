@@ -151,6 +151,8 @@ static int chunk_wait(struct qed_scan *scan, struct qed_chunk *chunk)
 	chunk->pending = false;
 
 	r = blk_status_to_errno(chunk->bio.bi_status);
+	if (r == -ENOSPC)
+		r = -EIO;	/* a failed read is no lack of space */
 	bio_uninit(&chunk->bio);
 	if (r)
 		DMERR("%s: cannot read %u bytes of a table at 0x%llx: error %d",

@@ -735,7 +735,8 @@ static blk_status_t cell_put(struct qed *qed, struct qed_cell *cell,
 static void bio_done(struct qed_io *io, struct qed_cell *cell,
 		     struct percpu_ref *hold, blk_status_t status)
 {
-	if (unlikely(status == BLK_STS_NOSPC))
+	if (unlikely(status == BLK_STS_NOSPC) &&
+	    bio_data_dir(io_bio(io)) == WRITE)
 		WRITE_ONCE(io->lower_full, true);
 	if (cell)
 		status = cell_put(io->qed, cell, status);

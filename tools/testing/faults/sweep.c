@@ -635,7 +635,8 @@ static void workload(void)
 		if (!ok && !writes(&steps[nr]) && steps[nr].what != READ) {
 			disarm();
 			run.over = true;
-			if (!mapper_simple(DM_DEVICE_RESUME, "sweep-qed"))
+			if (steps[nr].what == RELOAD ? !reload() :
+			    !mapper_simple(DM_DEVICE_RESUME, "sweep-qed"))
 				wrong("cannot be resumed after step %u", nr);
 		}
 	}
