@@ -161,7 +161,7 @@ build()
 
 selftest()
 {
-	$here/vm/vm-run -k "$1" -m 4096 -t 3000 -o "$out/$1" \
+	$here/vm/vm-run -k "$1" -m 4096 -t 5000 -o "$out/$1" \
 		--env NESTED_KERNEL="$($here/vm/build-kernel nested)/vmlinux" \
 		--module "build/$1/dm-qed-mod.ko" -- \
 		make -s -C "$selftests" run_tests TESTS="$tests" \

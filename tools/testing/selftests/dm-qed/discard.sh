@@ -353,7 +353,7 @@ t_hammer() {
 	image "$disk" "$size" "$1" "$2"
 	io "$disk" "write:$1:$(($1 * $2)):0" flush
 	qed q "$disk" "${@:3}"
-	hammer -f "$tmp/state" -t 8 -n 1500 -U 35 -C "$1" -F 4 "$dev"
+	hammer -f "$tmp/state" -t 8 -n 800 -U 35 -C "$1" -F 4 "$dev"
 	hammer -v -f "$tmp/state" "$dev"
 	qed_reload q "$disk" "${@:3}"
 	hammer -v -f "$tmp/state" "$dev"
