@@ -32,6 +32,16 @@ run()
 		{ echo "nothing matches '$regex': $said"; return 1; }
 }
 
+# What is in the machine's memory was put there when it started
+# shellcheck disable=SC2016	# for the machine
+in_memory()
+{
+	run programs 0 '/python3' --program python3 -- sh -c \
+		'find "$(readlink -f "$(command -v python3)")" -cnewer "$VM_OUT/vm.config"' || return
+	run programs 1 '' -- sh -c \
+		'find "$(readlink -f "$(command -v python3)")" -cnewer "$VM_OUT/vm.config" | grep .'
+}
+
 # Make the module splat.ko, which warns when loaded
 build_splat()
 {
@@ -236,6 +246,7 @@ check "setup errors" setup_errors
 check "exit status, output and environment" exit_status
 check "disk, folder of results, processes left over" results
 check "a command below /tmp" in_tmp
+check "a program in memory" in_memory
 check "build of a module that warns" build_splat
 check "a warning of the kernel fails the run" splat
 check "unless it is expected" allowed_splat
