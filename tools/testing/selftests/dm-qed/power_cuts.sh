@@ -17,6 +17,7 @@ cuts=0
 devs=()					# by the number of the cut
 early=0					# cuts before every cluster was mapped
 at_once=4				# disks that one fio writes to
+crashes=2				# of fio itself that are too few to look into
 
 # stack [OPTION]...: one more image, on a recycled disk, or on a zeroed one if that is what the
 # options say; sets dev
@@ -102,10 +103,28 @@ jobs() {
 	done
 }
 
+# crashed FIRST PID EARLY: did fio crash? Then its disks are removed: nothing was cut.
+crashed() {
+	local i status=0
+
+	wait "$2" || status=$?
+	[ "$status" -gt 128 ] || return 1
+	crashes=$((crashes - 1))
+	[ "$crashes" -ge 0 ] || fail "fio crashes: status $status"
+	note "fio crashed, status $status: once more"
+	for ((i = $1; i <= cuts; i++)); do
+		dm_remove "q$i"
+		null_del "p$i"
+	done
+	rm -f "$tmp"/*.state "$tmp/trigger"
+	cuts=$(($1 - 1))
+	early=$3
+}
+
 # cut_fio [OPTION]...: several disks; fio keeps a record of what was complete, and then cuts the
 # power of each of them
 cut_fio() {
-	local first=$((cuts + 1)) i pid fio off="cd /sys/kernel/config/nullb" records
+	local first=$((cuts + 1)) before=$early i pid fio off="cd /sys/kernel/config/nullb" records
 
 	for ((i = 0; i < at_once; i++)); do
 		stack "$@"
@@ -119,6 +138,7 @@ cut_fio() {
 	any_time $(seq "$first" "$cuts")
 	touch "$tmp/trigger"
 	ended "$pid"
+	! crashed "$first" "$pid" "$before" || return 0
 	records=("$tmp"/*.state)
 	is "${#records[@]}" "$at_once" "the number of records of fio"
 	for ((i = first; i <= cuts; i++)); do

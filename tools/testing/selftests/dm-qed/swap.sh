@@ -9,13 +9,9 @@
 
 duration=${SWAP_SECONDS:-8}
 swap_on=
-left=192				# MiB that are not locked
+left=192				# MiB that are not locked, by the kernel's estimate
 swap=256				# MiB of swap space
-
-# swapped: pages written to swap space so far
-swapped() {
-	awk '$1 == "pswpout" { print $2 }' /proc/vmstat
-}
+most=30000				# pages that are to be swapped out: half of it
 
 # end_swap DEVICE: lib.sh cannot remove a device that is used for swap
 end_swap() {
@@ -24,7 +20,7 @@ end_swap() {
 
 # t_swap CLUSTER TABLE [OPTION]...: swap in the first half, more I/O in the second
 t_swap() {
-	local lower available before hammer out
+	local lower available hammer out
 
 	null a $((2 * swap))
 	lower=$dev
@@ -43,13 +39,14 @@ t_swap() {
 
 	available=$(awk '$1 == "MemAvailable:" { print int($2 / 1024) }' /proc/meminfo)
 	note "$(grep -E 'MemTotal|MemAvailable' /proc/meminfo | xargs)"
-	before=$(swapped)
-	bg "$bin/hammer" -f "$tmp/state" -t 4 -s "$duration" "$dev"
+	io_start "$swap_on"
+	bg "$bin/hammer" -f "$tmp/state" -t 4 -s 3600 "$dev"
 	hammer=$!
-	"$bin/swapper" $((available - left)) $((left + swap / 2)) "$duration" 4
+	"$bin/swapper" $((available - left)) "$most" "$duration" 4
+	kill -TERM "$hammer"
 	wait "$hammer"
-	note "$(($(swapped) - before)) pages were swapped out"
-	at_least $(($(swapped) - before)) 20000 "the number of pages that were swapped out"
+	io_end "$swap_on"
+	at_least "$((wsectors / 8))" "$most" "the number of pages that were swapped out"
 	hammer -v -f "$tmp/state" "$dev"
 	swapoff "$swap_on"
 	swap_on=

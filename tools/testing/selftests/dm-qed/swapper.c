@@ -2,11 +2,12 @@
 /*
  * Uses more memory than there is, and looks whether it stays what it was.
  *
- * Usage: swapper LOCKED SIZE SECONDS THREADS
+ * Usage: swapper LOCKED SWAPPED SECONDS THREADS
  *
- * LOCKED MiB are kept from being swapped out, so that the rest is short. SIZE MiB
- * are used by threads, for so many seconds: each page has its number and a version,
- * pages are read and written at random, and all are read at the end.
+ * LOCKED MiB are kept from being swapped out, so that the rest is short. As much is
+ * used besides as it takes to have SWAPPED pages swapped out, whatever the kernel had
+ * in reserve. Threads use it for so many seconds: each page has its number and a
+ * version, pages are read and written at random, and all are read at the end.
  *
  * Exit status: 0 all right, 1 wrong memory, 2 trouble.
  */
@@ -18,6 +19,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/sysinfo.h>
 #include <time.h>
 
 #define PAGE		4096
@@ -35,6 +37,11 @@ struct worker {
 static uint64_t *memory;
 static time_t end;
 static atomic_int errors;
+
+/* No limit: what the kernel does not have is the business of the test */
+#define MOST		(16UL << 30)
+/* Pages from one look at the use of swap space to the next */
+#define STEP		256
 
 static void *map(size_t size, int flags)
 {
@@ -77,13 +84,37 @@ static uint64_t next(uint64_t *rng)
 	return *rng;
 }
 
+/* Pages of swap space that are in use */
+static unsigned long swapped(void)
+{
+	struct sysinfo info;
+
+	if (sysinfo(&info)) {
+		perror("swapper: sysinfo");
+		exit(2);
+	}
+	return (info.totalswap - info.freeswap) * info.mem_unit / PAGE;
+}
+
+/* Use memory until so many pages were swapped out; returns how many are used */
+static uint64_t press(unsigned long wanted)
+{
+	unsigned long before = swapped();
+	uint64_t nr = 0, i;
+
+	while (swapped() - before < wanted && nr < MOST / PAGE) {
+		for (i = 0; i < STEP; i++)
+			fill(nr + i, 0);
+		nr += STEP;
+	}
+	return nr;
+}
+
 static void *work(void *data)
 {
 	struct worker *w = data;
 	uint64_t i;
 
-	for (i = 0; i < w->nr; i++)
-		fill(w->first + i, 0);
 	while (time(NULL) < end) {
 		i = next(&w->rng) % w->nr;
 		check(w->first + i, w->versions[i]);
@@ -100,27 +131,28 @@ int main(int argc, char **argv)
 {
 	unsigned int threads, i;
 	struct worker *workers;
-	size_t locked, size;
+	size_t locked;
+	uint64_t nr;
 	unsigned long touched = 0;
 
 	if (argc != 5) {
-		fprintf(stderr, "usage: swapper LOCKED SIZE SECONDS THREADS\n");
+		fprintf(stderr, "usage: swapper LOCKED SWAPPED SECONDS THREADS\n");
 		return 2;
 	}
 	locked = atol(argv[1]) * MIB;
-	size = atol(argv[2]) * MIB;
 	threads = atoi(argv[4]);
 	if (locked && mlock(map(locked, 0), locked)) {
 		perror("swapper: mlock");
 		return 2;
 	}
-	memory = map(size, MAP_NORESERVE);
+	memory = map(MOST, MAP_NORESERVE);
+	nr = press(atol(argv[2]));
 	workers = calloc(threads, sizeof(*workers));
 	end = time(NULL) + atol(argv[3]);
 	for (i = 0; i < threads; i++) {
 		struct worker *w = &workers[i];
 
-		w->nr = size / PAGE / threads;
+		w->nr = nr / threads;
 		w->first = i * w->nr;
 		w->rng = 88172645463325252ULL + i;
 		w->versions = calloc(w->nr, sizeof(*w->versions));
@@ -131,6 +163,7 @@ int main(int argc, char **argv)
 		pthread_join(workers[i].thread, NULL);
 		touched += workers[i].touched;
 	}
-	printf("%lu pages touched, %d wrong\n", touched, errors);
+	printf("%ju MiB used, %lu pages touched, %d wrong\n", (uintmax_t)(nr * PAGE / MIB),
+	       touched, errors);
 	return !!errors;
 }
