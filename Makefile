@@ -71,7 +71,7 @@ debug-kernel: setup
 check-fsck: setup
 	@$(testing)/fsck/corpus/check 20000
 	@$(testing)/fsck/corpus/breaks
-	@$(testing)/fsck/corpus/corpus kernel build/long/fsck-images 4
+	@$(testing)/fsck/corpus/corpus kernel build/long/fsck-images 8
 	@$(foreach kernel,$(KERNELS),$(testing)/long.sh $(kernel) fsck \
 		FSCK_IMAGES=$(CURDIR)/build/long/fsck-images &&) true
 

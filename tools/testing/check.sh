@@ -163,7 +163,7 @@ selftest()
 {
 	$here/vm/vm-run -k "$1" -m 4096 -t 5000 -o "$out/$1" \
 		--env NESTED_KERNEL="$($here/vm/build-kernel nested)/vmlinux" \
-		--program fio --program qemu-img --program python3 \
+		--program fio --program qemu-img --program "$PWD/build/qed/qed-fsck" \
 		--module "build/$1/dm-qed-mod.ko" -- \
 		make -s -C "$selftests" run_tests TESTS="$tests" \
 		OUTPUT="$PWD/build/selftests"

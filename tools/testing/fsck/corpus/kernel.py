@@ -14,8 +14,8 @@ import recipes
 from reference import HEADER_CODES, Reference, Unusable, qedimg
 
 # of each group so many recipes
-CHOICE = {"sound": 5, "l1-entry": 8, "l1-special": 8, "l2-entry": 8, "l2-special": 4,
-          "header": 8, "space": 6, "pair": 6, "qemu": 6, "extreme": 14, "random": 8}
+CHOICE = {"sound": 4, "l1-entry": 4, "l1-special": 4, "l2-entry": 4, "l2-special": 4,
+          "header": 4, "space": 4, "pair": 4, "qemu": 4, "extreme": 12, "random": 4}
 LARGEST = 2 << 30                      # a scan of a device takes a bit per cluster
 RANGES = 4                             # of the guest's disk, to be compared
 
