@@ -216,6 +216,75 @@ t_defect() {
 	refused dmsetup message "$pre-q" 0 trim
 }
 
+# two_tables: an image with clusters at the start of the guest's disk and in another table
+two_tables() {
+	null a 64
+	disk=$dev
+	image "$disk" $((32 * mb)) 4096 2
+	qed q "$disk"
+	io "$dev" "write:0:4096:0x11" "write:$((9 * mb)):4096:0x22" flush
+}
+
+# A table that is data, too: the check comes to it later
+t_table_defect() {
+	two_tables
+	dm_suspend q
+	dm_resume q
+	# the second table of all, that of 8 MiB; a table is for 4 MiB
+	io_u64 "$disk" $(($(blk u64 "$disk" 4096) + 5 * 8)) "$(blk u64 "$disk" $((4096 + 2 * 8)))"
+	kmsg_mark
+	dmsetup message "$pre-q" 0 check
+	wait_for 20 status_is q mode ro
+	matches "$(kmsg)" "L1 .*entry 2: .* refers to a cluster that is referenced already" \
+		"the kernel's log"
+	matches "$(kmsg)" "the check has found defects" "the kernel's log"
+	io "$dev" "read:0:4096:0x11" "!EIO/write:0:512:0x22"
+}
+
+# What zeroed_from puts off is found by the scan: two references to one table.
+t_scan_defect() {
+	two_tables
+	dm_remove q
+	io_u64 "$disk" $((4096 + 3 * 8)) "$(blk u64 "$disk" 4096)"
+	kmsg_mark
+	qed q "$disk" zeroed_from 20
+	wait_for 20 status_is q mode ro
+	matches "$(kmsg)" "referenced already" "the kernel's log"
+	matches "$(kmsg)" "defective tables" "the kernel's log"
+	io "$dev" "read:0:4096:0x11" "!EIO/write:0:512:0x22"
+	dm_remove q
+
+	# what needs no scan is found at once
+	io_u64 "$disk" $((4096 + 3 * 8)) $((12 * 4096 + 512))
+	qed_refused q "$disk" zeroed_from 20
+	matches "$error" "1 defects in the L1 table: run qed-fsck" "the message"
+}
+
+# Many free clusters, and in more pieces than one step of the trim takes; two tables as well
+t_long_trim() {
+	local i ios=()
+
+	truncate -s 80M "$tmp/file"
+	image "$tmp/file" $((64 * mb)) 4096 4
+	loop "$tmp/file"
+	disk=$dev
+	qed q "$disk" no_discard_passdown
+	io "$dev" "write:0:$((40 * mb)):0x11" flush
+	for ((i = 0; i < 600; i++)); do
+		ios+=("discard:$((i * 8192)):4096")
+	done
+	io "$dev" "${ios[@]}" "discard:$((10 * mb)):$((25 * mb))" flush
+	wait_for 20 status_is q reclaiming 0
+	is "$(status q zeroed)" 0 "the number of clusters known to be zero"
+	dmsetup message "$pre-q" 0 trim
+	wait_for 20 status_is q trim -
+	is "$(status q zeroed)" $((600 + 6400 + 8)) "the number of clusters known to be zero"
+	io "$dev" "read:0:4096:0" "read:4096:4096:0x11" "read:$((10 * mb)):$((25 * mb)):0" \
+		"read:$((35 * mb)):$((5 * mb)):0x11"
+	dm_remove q
+	sound "$tmp/file"
+}
+
 # io_u64 DEVICE OFFSET NUMBER: little-endian, in place
 io_u64() {
 	blk poke "$1" "$2" "$3"
@@ -226,6 +295,9 @@ run t_small_device "ten times its size through a small device" \
 	t_pieces "pieces that come and go" \
 	t_fio "fio with trims" \
 	t_trim "trim gives free space back" \
+	t_long_trim "trim of many clusters in many pieces" \
 	"t_busy trim" "trim while all else goes on" \
 	"t_busy check" "check while all else goes on" \
-	t_defect "defects that a check finds"
+	t_defect "defects that a check finds" \
+	t_table_defect "... in the L1 table" \
+	t_scan_defect "defects that a background scan finds"
