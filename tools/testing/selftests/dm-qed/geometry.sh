@@ -7,33 +7,27 @@
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
 
-# jobs DEVICE SPAN SIZE BLOCK UNIT: at the start, where writes overlap, over the border of the first
-# two L2 tables, and at the end of the image
+# jobs NAME DEVICE SPAN SIZE BLOCK UNIT: at the start, where writes overlap, over the border of the
+# first two L2 tables, and at the end of the image
 jobs() {
 	cat <<-END
-		[global]
-		filename=$1
-		direct=1
-		ioengine=libaio
-		thread
-		rw=randwrite
-		iodepth=32
-		verify=crc32c
-		verify_fatal=1
-		randrepeat=1
-		bsrange=$4-$(($5 < mb ? $5 : mb))
-		[start]
+		[start$1]
+		filename=$2
+		bsrange=$5-$(($6 < mb ? $6 : mb))
 		offset=0
-		size=$5
+		size=$6
 		norandommap
 		serialize_overlap=1
-		[border]
-		offset=$(($2 - $5 / 2))
-		size=$5
-		bsrange=$4-32k
-		[end]
-		offset=$(($3 - $5))
-		size=$5
+		[border$1]
+		filename=$2
+		bsrange=$5-32k
+		offset=$(($3 - $6 / 2))
+		size=$6
+		[end$1]
+		filename=$2
+		bsrange=$5-$(($6 < mb ? $6 : mb))
+		offset=$(($4 - $6))
+		size=$6
 	END
 }
 
@@ -42,45 +36,90 @@ run_jobs() {
 		fail "fio $*: $(cat "$tmp/lib/fio.err" "$tmp/lib/fio.log")"
 }
 
-# t_geometry CLUSTER TABLE [BLOCKSIZE]
-t_geometry() {
-	local cluster=$1 table=$2 block=${3:-512} lower size unit range
-	local span=$((cluster * (cluster * table / 8))) options=()
-
-	need fio
+# geometry CLUSTER TABLE BLOCKSIZE: sets lower, size, span, unit, range and options
+geometry() {
+	span=$(($1 * ($1 * $2 / 8)))
 	# two tables and a bit, with a part of a cluster at the end
-	size=$((2 * span + 5 * cluster / 2 / block * block + block))
+	size=$((2 * span + 5 * $1 / 2 / $3 * $3 + $3))
 	unit=$((span / 4 < 2 * mb ? span / 4 : 2 * mb))
-	range=(-f "$tmp/state" -o $((span + unit)) -l "$unit")
-	null a $((64 << 10)) blocksize="$block"
-	lower=$dev
-	image "$lower" "$size" "$cluster" "$table"
+	range=(-f "$tmp/state$2" -o $((span + unit)) -l "$unit")
 	# clusters this large need not be filled
-	[ "$cluster" -lt $((64 * mb)) ] || options=(zeroed_from $((1 + table)))
+	options=()
+	[ "$1" -lt $((64 * mb)) ] || options=(zeroed_from $((1 + $2)))
+}
 
-	qed q "$lower" "${options[@]}"
-	jobs "$dev" "$span" $((size / 4096 * 4096)) "$block" "$unit" >"$tmp/jobs"
-	run_jobs
+# each COMMAND...: with every geometry, and what was made for it as lower
+each() {
+	local table
+
+	for table in "${tables[@]}"; do
+		geometry "$cluster" "$table" "$block"
+		lower=${lowers[table]-}
+		"$@"
+	done
+}
+
+start() {
+	null "a$table" $((64 << 10)) blocksize="$block"
+	lower=$dev
+	lowers[table]=$lower
+	image "$lower" "$size" "$cluster" "$table"
+	qed "q$table" "$lower" "${options[@]}"
+	devs[table]=$dev
+	jobs "$table" "$dev" "$span" $((size / 4096 * 4096)) "$block" "$unit" >>"$tmp/jobs"
 	hammer "${range[@]}" -t 6 -n 25 "$dev"
+}
 
-	qed_reload q "$lower" cache_kib 64
-	hammer "${range[@]}" -v "$dev"
-	run_jobs --verify_only
-	dm_remove q
+verify() {
+	hammer "${range[@]}" -v "${devs[table]}"
+}
 
-	qed q "$lower"
-	hammer "${range[@]}" -v "$dev"
-	run_jobs --verify_only
-	dm_remove q
+reload() {
+	qed_reload "q$table" "$lower" cache_kib 64
+	verify
+}
+
+reopen() {
+	dm_remove "q$table"
+	qed "q$table" "$lower"
+	is "$dev" "${devs[table]}" "the device, which is in fio's file"
+	verify
+}
+
+end() {
+	dm_remove "q$table"
 	is_clean "$lower"
 }
 
-args=("t_geometry 4096 8 4096" "clusters of 4096, tables of 8, logical blocks of 4096"
-	"t_geometry 65536 4 4096" "clusters of 65536, tables of 4, logical blocks of 4096")
-for cluster in 4096 65536 1048576 67108864; do
-	for table in 1 2 4 16; do
-		args+=("t_geometry $cluster $table" "clusters of $cluster, tables of $table")
-	done
-done
+# t_geometry CLUSTER BLOCKSIZE TABLE...: one fio for all of these tables
+t_geometry() {
+	local cluster=$1 block=$2 tables=("${@:3}") lowers=() devs=()
+	local lower size span unit range options
 
-run "${args[@]}"
+	need fio
+	cat >"$tmp/jobs" <<-END
+		[global]
+		direct=1
+		ioengine=libaio
+		thread
+		rw=randwrite
+		iodepth=32
+		verify=crc32c
+		verify_fatal=1
+		randrepeat=1
+	END
+	each start
+	run_jobs
+	each reload
+	run_jobs --verify_only
+	each reopen
+	run_jobs --verify_only
+	each end
+}
+
+run "t_geometry 4096 4096 8" "clusters of 4096, logical blocks of 4096" \
+	"t_geometry 65536 4096 4" "clusters of 65536, logical blocks of 4096" \
+	"t_geometry 4096 512 1 2 4 16" "clusters of 4096" \
+	"t_geometry 65536 512 1 2 4 16" "clusters of 65536" \
+	"t_geometry 1048576 512 1 2 4 16" "clusters of 1 MiB" \
+	"t_geometry 67108864 512 1 2 4 16" "clusters of 64 MiB"
