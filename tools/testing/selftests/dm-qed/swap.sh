@@ -11,7 +11,7 @@ duration=${SWAP_SECONDS:-8}
 swap_on=
 left=192				# MiB that are not locked, by the kernel's estimate
 swap=256				# MiB of swap space
-most=30000				# pages that are to be swapped out: half of it
+most=15000				# pages that are to be swapped out: a quarter of it
 
 # end_swap DEVICE: lib.sh cannot remove a device that is used for swap
 end_swap() {
@@ -40,7 +40,7 @@ t_swap() {
 	available=$(awk '$1 == "MemAvailable:" { print int($2 / 1024) }' /proc/meminfo)
 	note "$(grep -E 'MemTotal|MemAvailable' /proc/meminfo | xargs)"
 	io_start "$swap_on"
-	bg "$bin/hammer" -f "$tmp/state" -t 4 -s 3600 "$dev"
+	bg nice -n 19 "$bin/hammer" -f "$tmp/state" -t 4 -s 3600 "$dev"
 	hammer=$!
 	"$bin/swapper" $((available - left)) "$most" "$duration" 4
 	kill -TERM "$hammer"
