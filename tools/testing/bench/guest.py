@@ -11,7 +11,6 @@ import glob
 import json
 import os
 import random
-import re
 import shutil
 import struct
 import subprocess
@@ -117,19 +116,6 @@ def setup(module):
     run("insmod", module)
     for path in (SCRATCH, "/run/lock"):     # the latter for qemu-nbd
         os.makedirs(path, exist_ok=True)
-
-
-def read_programs(*names):
-    """Have programs and their libraries in memory.
-
-    The guest's clock runs ahead to the next timer while the host reads a file.
-    """
-    for name in names:
-        path = shutil.which(name)
-        for file in [path] + re.findall(r"(/\S+) \(0x", run("ldd", path)):
-            with open(file, "rb") as data:
-                while data.read(MIB):
-                    pass
 
 
 class Counts(dict):
