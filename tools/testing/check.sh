@@ -22,8 +22,8 @@ out=$PWD/build/check
 selftests=$here/selftests/dm-qed
 read -ra kernels <<<"${KERNELS:-6.1 6.12}"
 tests=${TESTS-}
-# one more than there are processors: who fails I/O or cuts the power mostly waits
-slots=$(($(nproc) + 1))
+# two more than there are processors: who fails I/O or cuts the power mostly waits
+slots=$(($(nproc) + 2))
 jobs=()
 
 say()
@@ -217,13 +217,13 @@ for kernel in "${kernels[@]}"; do
 	start "selftests-$kernel" selftest "$kernel"
 done
 if [ -z "$tests" ]; then
+	start faults $here/faults/check -q -k "${kernels[0]}"
 	start vm-run $here/vm/selftest.sh
 	start lint $here/lint.sh
+	start crash $here/crash/check -k "${kernels[0]}"
 	start fsck $here/fsck/check
 	start fsck-corpus $here/fsck/corpus/check
 	start gate $here/bench/gate 6.1
-	start crash $here/crash/check -k "${kernels[0]}"
-	start faults $here/faults/check -q -k "${kernels[0]}"
 fi
 wait
 jobs=()
