@@ -78,8 +78,8 @@ def line_of(name, path, raw):
         before = ranges(guest, sorted(cluster for cluster in device.guest
                                       if cluster not in device.tables_as_data))
     status = file.status("y")
-    if what == "fine" and set(codes) == {"need-check"}:
-        status = 0                     # the kernel has checked it
+    if what == "fine" and {finding["code"] for finding in file.findings} == {"need-check"}:
+        status = 0                     # the kernel has checked it, and it has no leaks either
     after, later = "-", what
     if status != 4:
         later = "backing" if backing_stays(path, file) else "fine"
