@@ -401,6 +401,26 @@ def questions(tmp):
 
 
 @test
+def declined_in_shared_table(tmp):
+    """an illegal entry that may stay in a table is not in the table's copy, nor copied"""
+    path = populated(tmp + "/a.qed")
+    with edit(path) as img:
+        table = img.table_of(0)
+        img.set_entry(table, 50, 4711)
+        img.set_entry(img.hdr.l1_table_offset, 1, table)
+    # space for the copies: with what may stay the file does not become longer
+    os.truncate(path, os.path.getsize(path) + 64 * 8192)
+    terminal = Terminal("-f", path)
+    terminal.answer("n\n")
+    terminal.answer("a\n")
+    equal(terminal.end(), REPAIRED | LEFT, "status")
+    with edit(path) as img:
+        copy = img.table_of(1)
+        true(copy not in (0, table), "the table is not copied")
+        equal([img.get_entry(at, 50) for at in (table, copy)], [4711, 0])
+
+
+@test
 def cancelled(tmp):
     """a signal, or the end of input, cancels: 32, and a second run goes on"""
     for answer in ("\x03", "\x04"):
