@@ -105,23 +105,23 @@ ima=/sys/kernel/security/ima
 t_ima() {
 	local measured
 
-	[ -w $ima/policy ] || skip "IMA takes no policy"
+	[ -w "$ima/policy" ] || skip "IMA takes no policy"
 	[ -n "${VM_OUT-}" ] || skip "a policy for IMA is for a virtual machine only"
-	echo "measure func=CRITICAL_DATA label=device-mapper" >$ima/policy
+	echo "measure func=CRITICAL_DATA label=device-mapper" >"$ima/policy"
 	null a 128
 	disk=$dev
 	image "$disk" $((64 * mb))
 	majmin=$(cat "/sys/class/block/${disk#/dev/}/dev")
 	qed q "$disk" read_only
-	measured=$(awk '$5 == "dm_table_load" { print $6 }' $ima/ascii_runtime_measurements |
+	measured=$(awk '$5 == "dm_table_load" { print $6 }' "$ima/ascii_runtime_measurements" |
 		xxd -r -p)
 	matches "$measured" "target_name=qed,target_version=[0-9.]+,image_device_name=$majmin,cluster_sectors=128,image_sectors=131072,read_only=y,error_if_no_space=n,ignore_discard=n,no_discard_passdown=n;" \
 		"what IMA has measured"
 }
 
-mountpoint -q /sys/kernel/security || mount -t securityfs none /sys/kernel/security || true
+mountpoint -q /sys/kernel/security || mount -t securityfs none /sys/kernel/security 2>/dev/null || true
 # where IMA is a part of the kernel
-if [ -d $ima ]; then
+if [ -d "$ima" ]; then
 	cases=(t_ima "what IMA measures")
 fi
 
