@@ -119,7 +119,8 @@ t_ima() {
 		"what IMA has measured"
 }
 
-mountpoint -q /sys/kernel/security || mount -t securityfs none /sys/kernel/security 2>/dev/null || true
+mountpoint -q /sys/kernel/security ||
+	mount -t securityfs none /sys/kernel/security 2>/dev/null || true
 # where IMA is a part of the kernel
 if [ -d "$ima" ]; then
 	cases=(t_ima "what IMA measures")
