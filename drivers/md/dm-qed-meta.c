@@ -524,24 +524,27 @@ static void check_block(struct qed_meta *meta, struct qed_block *block,
 {
 	bool known = READ_ONCE(meta->known) || !meta->space;
 	u64 first = block->nr << QED_BLOCK_BITS;
+	struct qed_geometry geo = meta->geo;
 	bool bad = false;
 	unsigned int i;
 
+	/* Entries made since then may refer to what the device has grown by. */
+	if (meta->space)
+		geo.nr_clusters = qed_space_nr(meta->space);
 	for (i = 0; i < QED_BLOCK_ENTRIES; i++) {
 		u64 entry = block_entry(block, i);
 		const char *what;
 
 		if (entry == QED_ENTRY_UNALLOCATED || entry == QED_ENTRY_ZERO)
 			continue;
-		what = qed_entry_defect(&meta->geo, entry, 1);
+		what = qed_entry_defect(&geo, entry, 1);
 		if (!what && !known &&
-		    !qed_space_is_used(meta->space,
-				       entry >> meta->geo.cluster_shift))
+		    !qed_space_is_used(meta->space, entry >> geo.cluster_shift))
 			what = "is in the range that zeroed_from says is not used";
 		if (!what)
 			continue;
-		qed_defect_l2(&meta->defects, &meta->geo, table, first + i,
-			      entry, what);
+		qed_defect_l2(&meta->defects, &geo, table, first + i, entry,
+			      what);
 		block->entries[i] = cpu_to_le64(QED_ENTRY_BAD);
 		bad = true;
 	}
@@ -1635,7 +1638,8 @@ static void scan_args_init(struct qed_meta *meta, struct qed_scan_args *args)
 	args->bdev = meta->bdev;
 	args->geo = &meta->geo;
 	args->name = meta->client->name;
-	args->zeroed_from = meta->zeroed_from;
+	/* What the device grows by meanwhile is new, too. */
+	args->zeroed_from = min(meta->zeroed_from, meta->geo.nr_clusters);
 }
 
 static void scan_installed(struct qed_meta *meta,

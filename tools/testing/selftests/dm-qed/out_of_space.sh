@@ -293,6 +293,40 @@ t_many() {
 	done
 }
 
+# More table blocks than the cache has, and in them clusters that the device did not have before
+t_grown_tables() {
+	local fio i tables=64 writes=()
+
+	need fio
+	null a 16
+	disk=$dev
+	image "$disk" $((tables * 2 * mb)) 4096 1
+	qed q "$disk"
+	for ((i = 0; i < tables; i++)); do
+		writes+=("write:$((i * 2 * mb)):4096:1")
+	done
+	io "$dev" "${writes[@]}"
+	dm_remove q
+	linear l "$disk" $(((2 + 2 * tables) * 8))
+	lower=$dev
+	qed q "$lower" cache_kib 64
+	is "$(status q used)" $((2 + 2 * tables)) "the space in use"
+	bg fio --output="$tmp/fio.log" --direct=1 --ioengine=libaio --thread --name=grown \
+		--filename="$dev" --rw=randwrite --bs=4k --iodepth=256 --number_ios=512 \
+		--verify=crc32c --verify_fatal=1 --verify_state_save=0
+	fio=$!
+	wait_for 60 status_is q queued 256
+	dm_swap l "0 $((16 * mb / 512)) linear $disk 0"
+	dm_suspend q
+	is "$(status q mode)" rw "the mode when they have gone on"
+	dm_resume q
+	waiter=$fio
+	went_on
+	is "$(status q mode)" rw "the mode"
+	dm_remove q
+	sound "$lower"
+}
+
 # What is not a whole cluster at the end is not used.
 t_last_cluster() {
 	null a 16
@@ -457,6 +491,7 @@ run t_grow "writes wait until the device has grown and was suspended" \
 	"t_removal force" "writes that wait fail when the device is removed by force" \
 	t_table_space "no space for a new table" \
 	t_many "many writes that wait" \
+	t_grown_tables "many writes that wait, and a small cache" \
 	t_last_cluster "the last cluster of the device" \
 	t_discard "space that is discarded" \
 	t_timeout "the end of the wait" \
