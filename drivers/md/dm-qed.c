@@ -247,8 +247,8 @@ static struct bio_list take_nospace(struct qed *qed)
 	return bios;
 }
 
-/* Let the writes that wait for space try again. Context: Any. */
-static void retry_nospace(struct qed *qed)
+/* Caller says whether the image device itself may have space now. */
+static void __retry_nospace(struct qed *qed, bool lower)
 {
 	struct bio_list bios;
 	unsigned long flags;
@@ -257,7 +257,8 @@ static void retry_nospace(struct qed *qed)
 	spin_lock_irqsave(&qed->lock, flags);
 	bios = take_nospace(qed);
 	qed->nospace_seq++;
-	WRITE_ONCE(qed->lower_full, false);
+	if (lower)
+		WRITE_ONCE(qed->lower_full, false);
 	commit = qed->commit_full;
 	WRITE_ONCE(qed->commit_full, false);
 	spin_unlock_irqrestore(&qed->lock, flags);
@@ -265,6 +266,12 @@ static void retry_nospace(struct qed *qed)
 	retry_bios(qed, &bios);
 	if (commit)
 		mod_delayed_work(qed->commit_wq, &qed->commit_work, 0);
+}
+
+/* Let the writes that wait for space try again. Context: Any. */
+static void retry_nospace(struct qed *qed)
+{
+	__retry_nospace(qed, true);
 }
 
 /*
@@ -333,7 +340,7 @@ static void do_no_space(struct work_struct *work)
 		return;
 	DMWARN("%s: no space for %u seconds: writes that need it fail now",
 	       qed_name(qed), READ_ONCE(no_space_timeout_secs));
-	retry_nospace(qed);
+	__retry_nospace(qed, false);
 }
 
 /* Is a write to fail, rather than wait for space? */
@@ -557,7 +564,7 @@ static void found_space(struct qed *qed)
 
 	spin_lock_irq(&qed->lock);
 	wait = !bio_list_empty(&qed->nospace_bios) || qed->lower_full ||
-	       qed->commit_full;
+	       qed->commit_full || READ_ONCE(qed->commit_fails);
 	spin_unlock_irq(&qed->lock);
 	if (!wait)
 		set_mode(qed, QED_MODE_RW, false);
@@ -581,7 +588,7 @@ static bool commit_no_space(struct qed *qed, struct bio_list *bios,
 	if (fails_without_space(qed)) {
 		/* So does what waits for clusters that it would have made free. */
 		WRITE_ONCE(qed->commit_fails, true);
-		retry_nospace(qed);
+		__retry_nospace(qed, false);
 		return false;
 	}
 

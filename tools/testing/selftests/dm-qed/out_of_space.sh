@@ -429,6 +429,29 @@ t_thin() {
 	is_clean "$lower"
 }
 
+# The end of the wait, with clusters that the image device has no space for
+t_thin_timeout() {
+	thin_image 12
+	echo 1 >"$timeout_file"
+	trap 'echo 60 >$timeout_file' EXIT
+	qed q "$lower" commit_interval 3600000
+	io "$dev" "write:0:$((4 * c)):0x11" flush
+	bg "$bin/blk" io "$dev" "!ENOSPC/write:$((10 * c)):$((4 * c)):0x22"
+	waiter=$!
+	went_on
+	io "$dev" "!ENOSPC/write:$((20 * c)):$((4 * c)):0x33" "read:0:$((4 * c)):0x11" \
+		"write:$c:512:0x11" flush
+	is "$(status q mode)" out_of_space "the mode"
+	echo 60 >"$timeout_file"
+	dm_swap pool "$(thin 40)"
+	dm_suspend q
+	dm_resume q
+	io "$dev" "write:$((10 * c)):$((4 * c)):0x22" flush
+	is "$(status q mode)" rw "the mode"
+	dm_remove q
+	sound "$lower"
+}
+
 # t_thin_tables: there is space for data, and none for the table that maps it
 t_thin_tables() {
 	thin_image 3
@@ -448,6 +471,25 @@ t_thin_tables() {
 	is "$(status q dirty)" 0 "the number of dirty blocks"
 	io "$dev" "write:$((4 * c)):$c:0x22" "read:0:$((2 * c)):0x11" "read:$((4 * c)):$c:0x22"
 	is "$(status q mode)" rw "the mode"
+	dm_remove q
+	sound "$lower"
+}
+
+# The same with errors: what has no table yet may still have its data.
+t_thin_tables_error() {
+	# space for the header, and for the first three clusters behind the table
+	thin_image 4
+	io "$lower" "write:$((9 * c)):$((3 * c)):0"
+	qed q "$lower" commit_interval 3600000 zeroed_from 5 error_if_no_space
+	io "$dev" "write:0:$((2 * c)):0x11" "!ENOSPC/flush" "!ENOSPC/fua:0:512:0x11"
+	is "$(status q mode)" out_of_space "the mode"
+	io "$dev" "write:$((2 * c)):$c:0x22" "!ENOSPC/write:$((3 * c)):$c:0x99" "!ENOSPC/flush" \
+		"read:0:$((2 * c)):0x11" "read:$((2 * c)):$c:0x22"
+	is "$(status q mode)" out_of_space "the mode after there was space for data"
+	dm_swap pool "$(thin 24)"
+	io "$dev" flush "write:$((3 * c)):$c:0x33" flush
+	get q
+	is "$mode $dirty" "rw 0" "mode and dirty blocks"
 	dm_remove q
 	sound "$lower"
 }
@@ -496,5 +538,7 @@ run t_grow "writes wait until the device has grown and was suspended" \
 	t_discard "space that is discarded" \
 	t_timeout "the end of the wait" \
 	t_thin "an image device without space for data" \
+	t_thin_timeout "the end of the wait for space on the image device" \
 	t_thin_tables "an image device without space for tables" \
+	t_thin_tables_error "the same with error_if_no_space" \
 	t_filesystem "a file on a full filesystem"
