@@ -1288,6 +1288,12 @@ static int commit_round(struct qed_meta *meta, bool flush, bool *all)
 	return r;
 }
 
+static void commit_flush_failed(struct qed_meta *meta, int r)
+{
+	DMERR_LIMIT("%s: flush failed: error %d", meta->client->name, r);
+	meta->client->flush_failed(meta->client);
+}
+
 int qed_meta_commit(struct qed_meta *meta, bool flush)
 {
 	enum qed_txn txn;
@@ -1309,8 +1315,8 @@ int qed_meta_commit(struct qed_meta *meta, bool flush)
 		DMWARN_LIMIT("%s: no space for the tables on the image device",
 			     meta->client->name);
 	else if (r && txn == QED_TXN_DURABLE)
-		/* Only the guest's data was at stake, and it is told. */
-		DMERR_LIMIT("%s: flush failed: error %d", meta->client->name, r);
+		/* Only the guest's data was at stake. */
+		commit_flush_failed(meta, r);
 	else if (r && txn != QED_TXN_FAILED)
 		meta_fail(meta, "cannot write the tables");
 	mutex_unlock(&meta->commit_mutex);

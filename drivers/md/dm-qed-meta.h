@@ -30,6 +30,8 @@ struct qed_drop;
  *	context, with locks of the metadata held: may sleep, must not call back.
  * @want_commit: there are uncommitted changes; a commit is due after the
  *	interval, or at once where @now says so. Called in any context.
+ * @flush_failed: what the guest has written may be lost; the mappings are not.
+ *	Called in process context.
  * @more_space: clusters have become free. Called in process context.
  * @event: something that was asked for is done. Called in process context.
  * @name: of the device, for messages
@@ -40,6 +42,7 @@ struct qed_meta_client {
 	void (*failed)(struct qed_meta_client *client, const char *why,
 		       bool lost);
 	void (*want_commit)(struct qed_meta_client *client, bool now);
+	void (*flush_failed)(struct qed_meta_client *client);
 	void (*more_space)(struct qed_meta_client *client);
 	void (*event)(struct qed_meta_client *client);
 	const char *name;

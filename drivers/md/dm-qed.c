@@ -422,6 +422,11 @@ static void meta_want_commit(struct qed_meta_client *client, bool now)
 				   msecs_to_jiffies(qed->features.commit_ms));
 }
 
+static void meta_flush_failed(struct qed_meta_client *client)
+{
+	set_lost(client_to_qed(client), true);
+}
+
 static void meta_more_space(struct qed_meta_client *client)
 {
 	retry_nospace(client_to_qed(client));
@@ -1752,7 +1757,8 @@ static int message_commit(struct qed *qed)
 
 	if (r == -ENOSPC)
 		set_mode(qed, QED_MODE_OUT_OF_SPACE, false);
-	return take_lost(qed) ? -EIO : r;
+	/* It is the guest's flush that tells, too. */
+	return READ_ONCE(qed->lost) ? -EIO : r;
 }
 
 static int message_resize(struct qed *qed, const char *arg)
@@ -1978,6 +1984,7 @@ static void init_state(struct qed *qed)
 	INIT_DELAYED_WORK(&qed->no_space_work, do_no_space);
 	qed->client.failed = meta_failed;
 	qed->client.want_commit = meta_want_commit;
+	qed->client.flush_failed = meta_flush_failed;
 	qed->client.more_space = meta_more_space;
 	qed->client.event = meta_event;
 	qed->client.name = qed_name(qed);

@@ -269,6 +269,42 @@ t_commit_fails() {
 	sound "$lower"
 }
 
+# t_flush HOW: a flush fails that no flush of the guest waits for, and only the next one can tell.
+t_flush() {
+	stack 4 $((8 * mb))
+	qed q "$lower" commit_interval 3600000
+	io "$dev" "write:0:$c:0x11" flush "write:0:$c:0x12"
+	fail_flushes
+	case $1 in
+	idle)
+		wait_for 30 message 'flush failed'
+		repair
+		;;
+	message)
+		refused commit q
+		repair
+		refused commit q
+		;;
+	suspend)
+		dm_suspend q
+		repair
+		dm_resume q
+		;;
+	reload)
+		dm_load q "$(table "$lower")"
+		dm_suspend q
+		repair
+		dm_resume q
+		;;
+	esac
+	is "$(status q mode)" rw "the mode"
+	io "$dev" "!EIO/flush" flush "read:0:$c:0x12"
+	commit q
+	dm_remove q
+	is_clean "$lower"
+	sound "$lower"
+}
+
 t_header_write() {
 	local events
 
@@ -470,6 +506,10 @@ run t_data_write "a failed write of data fails alone, its cluster is not lost" \
 	t_l1_write "a failed write of the L1 table makes it read-only" \
 	t_commit_fails "a failed commit without a flush makes it read-only" \
 	t_lost "the first flush tells of lost writes, also with a new table" \
+	"t_flush idle" "a flush that fails before NEED_CHECK is cleared" \
+	"t_flush message" "one of the message commit" \
+	"t_flush suspend" "one of a suspend" \
+	"t_flush reload" "one of a suspend, before another table is resumed" \
 	t_header_write "NEED_CHECK that cannot be written makes it read-only" \
 	t_table_read "a table block that cannot be read fails only what it maps" \
 	t_activation "tables that cannot be read, at activation" \
