@@ -69,7 +69,7 @@ struct qed_meta {
 	struct qed_header *header;	/* a block; under header_mutex */
 	u64 nr_l1_blocks;		/* of the guest's disk */
 	struct qed_space *space;	/* pointer changed under cache.lock */
-	bool loaded;
+	bool loaded;			/* changed under commit_mutex */
 
 	/* The rest of these flags and counters is under cache.lock. */
 	bool frozen;			/* nothing is written any more */
@@ -1294,13 +1294,13 @@ static void commit_flush_failed(struct qed_meta *meta, int r)
 	meta->client->flush_failed(meta->client);
 }
 
-int qed_meta_commit(struct qed_meta *meta, bool flush)
+/* Caller holds commit_mutex. */
+static int commit_loaded(struct qed_meta *meta, bool flush)
 {
 	enum qed_txn txn;
 	bool all;
 	int r;
 
-	mutex_lock(&meta->commit_mutex);
 	do {
 		txn = READ_ONCE(meta->txn);
 		if (txn == QED_TXN_FAILED) {
@@ -1319,6 +1319,16 @@ int qed_meta_commit(struct qed_meta *meta, bool flush)
 		commit_flush_failed(meta, r);
 	else if (r && txn != QED_TXN_FAILED)
 		meta_fail(meta, "cannot write the tables");
+	return r;
+}
+
+int qed_meta_commit(struct qed_meta *meta, bool flush)
+{
+	int r = 0;
+
+	mutex_lock(&meta->commit_mutex);
+	if (meta->loaded)
+		r = commit_loaded(meta, flush);
 	mutex_unlock(&meta->commit_mutex);
 	return r;
 }
@@ -1784,6 +1794,13 @@ static void reset(struct qed_meta *meta, const struct qed_load_args *args)
 	atomic64_set(&meta->defects.nr, 0);
 }
 
+static void set_loaded(struct qed_meta *meta, bool loaded)
+{
+	mutex_lock(&meta->commit_mutex);
+	meta->loaded = loaded;
+	mutex_unlock(&meta->commit_mutex);
+}
+
 int qed_meta_load(struct qed_meta *meta, const struct qed_load_args *args)
 {
 	char *error;
@@ -1809,7 +1826,7 @@ int qed_meta_load(struct qed_meta *meta, const struct qed_load_args *args)
 		qed_meta_unload(meta);
 		return r;
 	}
-	meta->loaded = true;
+	set_loaded(meta, true);
 	return 0;
 }
 
@@ -1823,10 +1840,12 @@ void qed_meta_unload(struct qed_meta *meta)
 	flush_work(&meta->result_work);
 	qed_reclaim_stop(&meta->reclaim);
 
+	/* A commit that was asked for may come at any time. */
+	set_loaded(meta, false);
+
 	spin_lock_irq(&meta->cache.lock);
 	space = meta->space;
 	meta->space = NULL;
-	meta->loaded = false;
 	spin_unlock_irq(&meta->cache.lock);
 
 	qed_cache_drop(&meta->cache);

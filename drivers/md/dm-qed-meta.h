@@ -405,7 +405,8 @@ int qed_meta_resize(struct qed_meta *meta, u64 sectors);
  * - Otherwise one flush makes the data and new tables stable before the first
  *   entry that refers to them is written.
  *
- * Blocks are copied first: allocations go on during a commit.
+ * Blocks are copied first: allocations go on during a commit. It may come too late:
+ * what is not loaded has nothing to commit.
  *
  * Context: Process context, may sleep.
  * Return: 0; -ENOSPC if the image device has no space for the tables, which does

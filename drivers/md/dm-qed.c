@@ -1592,14 +1592,19 @@ static void qed_presuspend(struct dm_target *ti)
 		retry_nospace(qed);
 }
 
+static void cancel_works(struct qed *qed)
+{
+	cancel_delayed_work_sync(&qed->no_space_work);
+	cancel_delayed_work_sync(&qed->idle_work);
+	cancel_delayed_work_sync(&qed->commit_work);
+}
+
 static void qed_postsuspend(struct dm_target *ti)
 {
 	struct qed *qed = ti->private;
 	int r = 0;
 
-	cancel_delayed_work_sync(&qed->no_space_work);
-	cancel_delayed_work_sync(&qed->idle_work);
-	cancel_delayed_work_sync(&qed->commit_work);
+	cancel_works(qed);
 	flush_workqueue(qed->wq);
 
 	mutex_lock(&qed->life_mutex);
@@ -2112,6 +2117,9 @@ static void qed_dtr(struct dm_target *ti)
 	struct qed *qed = ti->private;
 
 	unclaim(qed);
+	qed_meta_unload(qed->meta);
+	/* The last commit, and what has gone on until now, may have asked for one. */
+	cancel_works(qed);
 	qed_meta_destroy(qed->meta);
 	free_resources(qed);
 	dm_put_device(ti, qed->dev);
