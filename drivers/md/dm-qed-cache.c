@@ -256,13 +256,44 @@ static struct qed_block *try_alloc(struct qed_cache *cache)
 	return block;
 }
 
+/* Sleeps until there is memory. */
+static struct qed_block *alloc_over_limit(struct qed_cache *cache)
+{
+	spin_lock_irq(&cache->lock);
+	cache->nr_blocks++;
+	spin_unlock_irq(&cache->lock);
+	return mempool_alloc(&cache->pool, GFP_NOIO);
+}
+
 struct qed_block *qed_cache_alloc(struct qed_cache *cache)
 {
 	struct qed_block *block;
 
-	wait_event(cache->wait, (block = try_alloc(cache)) != NULL);
+	wait_event(cache->wait,
+		   (block = try_alloc(cache)) || READ_ONCE(cache->stuck));
+	if (!block)
+		block = alloc_over_limit(cache);
 	block_init(cache, block);
 	return block;
+}
+
+bool qed_cache_set_stuck(struct qed_cache *cache, bool stuck)
+{
+	bool before = cache->stuck;
+
+	lockdep_assert_held(&cache->lock);
+
+	WRITE_ONCE(cache->stuck, stuck);
+	wake_up_all(&cache->wait);
+	return before;
+}
+
+bool qed_cache_is_full(struct qed_cache *cache)
+{
+	lockdep_assert_held(&cache->lock);
+
+	return cache->stuck &&
+	       cache->nr_dirty + cache->nr_writing >= cache->max_blocks;
 }
 
 void qed_cache_insert(struct qed_cache *cache, struct qed_block *block)
@@ -335,6 +366,8 @@ int qed_cache_init(struct qed_cache *cache, unsigned long max_blocks,
 	init_waitqueue_head(&cache->wait);
 	cache->nr_blocks = 0;
 	cache->nr_dirty = 0;
+	cache->nr_writing = 0;
+	cache->stuck = false;
 	cache->max_blocks = max_blocks;
 	cache->pressure = pressure;
 

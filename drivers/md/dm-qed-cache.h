@@ -65,7 +65,10 @@ struct qed_block {
  * @dirty: the dirty blocks, of the L1 too; under the lock
  * @nr_blocks: cached, or promised to qed_cache_alloc(); under the lock
  * @nr_dirty: length of @dirty; under the lock
+ * @nr_writing: blocks of the running commit; under the lock
  * @max_blocks: limit of @nr_blocks
+ * @stuck: dirty blocks cannot be written: who needs a block gets one over the
+ *	limit; under the lock
  * @pool: of blocks, with a reserve that suffices to make progress
  * @wait: for a block to become free, or evictable
  * @shrinker: gives back blocks when the system asks for memory
@@ -84,7 +87,9 @@ struct qed_cache {
 	struct list_head dirty;
 	unsigned long nr_blocks;
 	unsigned long nr_dirty;
+	unsigned long nr_writing;
 	unsigned long max_blocks;
+	bool stuck;
 
 	mempool_t pool;
 	wait_queue_head_t wait;
@@ -132,6 +137,9 @@ static inline void qed_cache_wake(struct qed_cache *cache)
  * qed_cache_alloc() - get an unused block within the limit
  * @cache: the cache
  *
+ * While the cache is stuck what is dirty stays, and may be all of it: then the block
+ * is one over the limit, and the next to be evicted.
+ *
  * Context: Process context; sleeps until a block can be evicted if it has to,
  * so the caller must not have one pinned.
  * Return: the block, pinned once, to be given to qed_cache_insert() or
@@ -144,6 +152,26 @@ void qed_cache_discard(struct qed_cache *cache, struct qed_block *block);
 /* A block of its own for the L1, pinned once. Context: Process, may sleep. */
 struct qed_block *qed_l1_block_alloc(struct qed_cache *cache);
 void qed_l1_block_free(struct qed_block *block);
+
+/**
+ * qed_cache_set_stuck() - can dirty blocks be written?
+ * @cache: the cache, locked by the caller
+ * @stuck: they cannot
+ *
+ * Context: Any.
+ * Return: whether it was so before.
+ */
+bool qed_cache_set_stuck(struct qed_cache *cache, bool stuck);
+
+/**
+ * qed_cache_is_full() - is nothing more to be changed?
+ * @cache: the cache, locked by the caller
+ *
+ * Context: Any.
+ * Return: whether it is stuck, and full of what is dirty, or was before a commit that
+ * is still trying.
+ */
+bool qed_cache_is_full(struct qed_cache *cache);
 
 /**
  * qed_cache_forget() - drop a range of blocks, dirty ones too

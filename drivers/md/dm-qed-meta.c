@@ -130,8 +130,10 @@ static void __meta_fail(struct qed_meta *meta, const char *why, bool lost)
 	first = !meta->frozen;
 	lost |= meta->txn != QED_TXN_DURABLE;
 	meta->frozen = true;
-	if (first)
+	if (first) {
 		WRITE_ONCE(meta->txn, QED_TXN_FAILED);
+		qed_cache_set_stuck(&meta->cache, true);
+	}
 	spin_unlock_irq(&meta->cache.lock);
 
 	if (first)
@@ -274,11 +276,16 @@ int qed_meta_begin(struct qed_meta *meta)
 	spin_lock_irq(&meta->cache.lock);
 	if (meta->frozen) {
 		r = -EROFS;
+	} else if (qed_cache_is_full(&meta->cache)) {
+		r = -ENOSPC;
 	} else if (meta->marked) {
 		meta->changes++;
 		done = true;
 	}
 	spin_unlock_irq(&meta->cache.lock);
+	if (r == -ENOSPC)
+		/* There may be space by now. */
+		meta->client->want_commit(meta->client, true);
 	if (r || done)
 		return r;
 
@@ -1125,6 +1132,7 @@ static bool commit_add(struct qed_commit *commit, struct qed_block *block,
 	list_del(&block->dirty_list);
 	block->dirty = false;
 	cache->nr_dirty--;
+	cache->nr_writing++;
 	block->pins++;
 	commit->ordered |= block->ordered;
 	block->ordered = false;
@@ -1240,11 +1248,12 @@ static void commit_finish(struct qed_commit *commit, bool flushed, int r)
 {
 	struct qed_meta *meta = commit->meta;
 	struct qed_block *block, *next;
-	bool more;
+	bool more, stuck = r == -ENOSPC, was_stuck;
 
 	spin_lock_irq(&meta->cache.lock);
 	list_for_each_entry_safe(block, next, &commit->blocks, commit_list) {
 		block->pins--;
+		meta->cache.nr_writing--;
 		if (r)
 			qed_cache_dirty(&meta->cache, block);
 	}
@@ -1258,11 +1267,12 @@ static void commit_finish(struct qed_commit *commit, bool flushed, int r)
 			WRITE_ONCE(meta->txn, QED_TXN_WRITTEN);
 		meta->commits += !!commit->nr_bios;
 	}
+	/* Wakes who waits for a block, also when nothing can be evicted yet. */
+	was_stuck = qed_cache_set_stuck(&meta->cache, stuck || meta->frozen);
 	spin_unlock_irq(&meta->cache.lock);
 
-	/* Who waits would only ask for a commit, over and over. */
-	if (r != -ENOSPC)
-		wake_up_all(&meta->cache.wait);
+	if (was_stuck && !stuck)
+		meta->client->more_space(meta->client);
 	if (more && !r)
 		meta->client->want_commit(meta->client, false);
 }
@@ -1786,6 +1796,7 @@ static void reset(struct qed_meta *meta, const struct qed_load_args *args)
 	meta->mapped = 0;
 	meta->nr_empty = 0;
 	meta->nr_entered = 0;
+	qed_cache_set_stuck(&meta->cache, false);
 	meta->check.state = QED_CHECK_NONE;
 	meta->zeroed_from = args->zeroed ? args->zeroed_from : U64_MAX;
 	spin_unlock_irq(&meta->cache.lock);
@@ -1842,7 +1853,6 @@ void qed_meta_unload(struct qed_meta *meta)
 
 	/* A commit that was asked for may come at any time. */
 	set_loaded(meta, false);
-
 	spin_lock_irq(&meta->cache.lock);
 	space = meta->space;
 	meta->space = NULL;

@@ -32,7 +32,8 @@ struct qed_drop;
  *	interval, or at once where @now says so. Called in any context.
  * @flush_failed: what the guest has written may be lost; the mappings are not.
  *	Called in process context.
- * @more_space: clusters have become free. Called in process context.
+ * @more_space: clusters have become free, or tables can be written again. Called in
+ *	process context.
  * @event: something that was asked for is done. Called in process context.
  * @name: of the device, for messages
  *
@@ -268,7 +269,8 @@ unsigned int qed_block_hole(struct qed_block *block, u64 cluster,
  * On return NEED_CHECK is durably set and stays so until qed_meta_end().
  *
  * Context: Process context; may sleep and write.
- * Return: 0, -EROFS, or the error of the device.
+ * Return: 0; -EROFS; -ENOSPC while the image device has no space for tables and the
+ * cache is full of what has changed; or the error of the device.
  */
 int qed_meta_begin(struct qed_meta *meta);
 

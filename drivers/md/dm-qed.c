@@ -1170,14 +1170,12 @@ static int io_unmap(struct qed *qed, struct qed_io *io,
 	int r;
 
 	drop = qed_drop_alloc(qed_block_runs(qed->meta, block, cluster, nr));
-	/* Without memory for it the space stays in use: that is no error. */
-	if (!drop)
-		return io_keep(qed, io, min(nr << bits, bio_sectors(bio)));
-
-	r = qed_meta_begin(qed->meta);
+	r = drop ? qed_meta_begin(qed->meta) : -ENOMEM;
 	if (r) {
 		kfree(drop);
-		return r;
+		/* Without memory for it the space stays in use: that is no error. */
+		return r == -ENOMEM || r == -ENOSPC ?
+		       io_keep(qed, io, min(nr << bits, bio_sectors(bio))) : r;
 	}
 	if (!delayed_work_pending(&qed->idle_work))
 		queue_delayed_work(qed->commit_wq, &qed->idle_work, QED_IDLE);

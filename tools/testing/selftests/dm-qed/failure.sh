@@ -269,6 +269,47 @@ t_commit_fails() {
 	sound "$lower"
 }
 
+# All of the cache differs from the device when a commit fails, and what is read needs more.
+t_full_cache() {
+	local end i pid guest block=$((2 * mb)) all=() new=()
+
+	stack 16 $((64 * mb)) 4096 1
+	for i in {0..31}; do
+		all+=("write:$((i * block)):4096:$((i + 1))")
+	done
+	for i in {0..15}; do
+		new+=("write:$((i * block + 4096)):4096:$((i + 101))")
+	done
+	qed q "$lower"
+	io "$dev" "${all[@]}"
+	dm_remove q
+	qed q "$lower" cache_kib 64 commit_interval 3600000
+	io "$dev" "write:8192:4096:101" flush
+	guest=$dev
+
+	# flushes wait until the layer is suspended, and fail then
+	modprobe -q dm-delay || true
+	trap repair EXIT
+	end=$(sectors_of "$disk")
+	null f 1 cache_size=1
+	dm_swap l "0 $end linear $disk 0"$'\n'"$end 8 delay $dev 0 0 $dev 0 0 $dev 0 3600000"
+	null_off f
+	io "$guest" "${all[@]:0:16}" "${new[@]}"
+	is "$(status q mode)" rw "the mode while the commit waits"
+	dm_suspend l
+	dm_resume l
+	wait_for 20 status_is q mode ro
+	is "$(status q dirty)" 16 "the number of dirty blocks"
+	bg "$bin/blk" io "$guest" "${all[@]//write/read}" "${new[@]//write/read}"
+	pid=$!
+	timeout 30 tail --pid="$pid" -f /dev/null || fail "reads hang"
+	wait "$pid"
+	io "$guest" "!EIO/write:0:4096:0x99" "!EIO/flush"
+	repair
+	dm_remove q
+	sound "$lower"
+}
+
 # t_flush HOW: a flush fails that no flush of the guest waits for, and only the next one can tell.
 t_flush() {
 	stack 4 $((8 * mb))
@@ -510,6 +551,7 @@ run t_data_write "a failed write of data fails alone, its cluster is not lost" \
 	"t_flush message" "one of the message commit" \
 	"t_flush suspend" "one of a suspend" \
 	"t_flush reload" "one of a suspend, before another table is resumed" \
+	t_full_cache "reads with a cache full of what cannot be written" \
 	t_header_write "NEED_CHECK that cannot be written makes it read-only" \
 	t_table_read "a table block that cannot be read fails only what it maps" \
 	t_activation "tables that cannot be read, at activation" \

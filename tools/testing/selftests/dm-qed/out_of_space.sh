@@ -393,7 +393,7 @@ thin() {
 	echo "0 $(($1 * 128)) thin-pool $meta $data 128 0 1 error_if_no_space"
 }
 
-# thin_image BLOCKS: an image on a thin device of such a pool; sets $lower
+# thin_image BLOCKS [MIB [TABLE]]: an image on a thin device of such a pool; sets $lower
 thin_image() {
 	modprobe -q dm-thin-pool || true
 	dmsetup targets | grep -q '^thin-pool ' || skip "no dm-thin"
@@ -405,7 +405,7 @@ thin_image() {
 	dmsetup message "$pre-pool" 0 "create_thin 0"
 	dm l "0 $((64 * mb / 512)) thin $dev 0"
 	lower=$dev
-	image "$lower" $((32 * mb))
+	image "$lower" $((${2:-32} * mb)) "$c" "${3:-4}"
 }
 
 # The image device itself has no space: for data, then for tables
@@ -494,6 +494,47 @@ t_thin_tables_error() {
 	sound "$lower"
 }
 
+# There is no space for any table, and all of the cache has to be written.
+t_full_cache() {
+	local far=$((20 * 32 * mb)) near=$((14 * 32 * mb)) i writes=() reader
+
+	# A table of 32 blocks, each for 32 MiB. All of the pool is for the header, and for data.
+	thin_image 57 1024 2
+	io "$lower" "write:$((5 * c)):$((56 * c)):0"
+	qed q "$lower" cache_kib 64 zeroed_from 3
+	for i in {0..15}; do
+		writes+=("write:$((i * 32 * mb)):$c:$((i + 1))")
+	done
+	io "$dev" "${writes[@]:0:9}"
+	wait_for 20 status_is q mode out_of_space
+	start "${writes[@]:9}"
+	wait_for 20 status_is q queued 1
+	wait_for 20 status_is q dirty 16
+
+	bg "$bin/blk" io "$dev" "${writes[@]:0:15}" "read:$far:$c:0" "read:$((far + 64 * mb)):$c:0" \
+		"discard:$near:$c" "read:$near:$c:15" "zero:$near:4096" "read:$near:4096:0" \
+		"write:$near:$c:15"
+	reader=$!
+	timeout 30 tail --pid="$reader" -f /dev/null || fail "they wait who need no space"
+	wait "$reader"
+	waits
+	dm_suspend q noflush
+	dm_resume q
+	wait_for 20 status_is q queued 1
+	waits
+	dm_swap pool "$(thin 80)"
+	dm_suspend q noflush
+	dm_resume q
+	went_on
+	io "$dev" "${writes[@]//write/read}" "discard:0:$c" "read:0:$c:0" "write:$far:$c:0x88" flush \
+		"read:$far:$c:0x88"
+	get q
+	is "$mode $dirty" "rw 0" "mode and dirty blocks"
+	at_most "$cached" "$limit" "the size of the cache"
+	dm_remove q
+	sound "$lower"
+}
+
 # A sparse file on a filesystem that is full
 t_filesystem() {
 	need mkfs.ext4
@@ -541,4 +582,5 @@ run t_grow "writes wait until the device has grown and was suspended" \
 	t_thin_timeout "the end of the wait for space on the image device" \
 	t_thin_tables "an image device without space for tables" \
 	t_thin_tables_error "the same with error_if_no_space" \
+	t_full_cache "no space for tables, and a cache full of them" \
 	t_filesystem "a file on a full filesystem"
