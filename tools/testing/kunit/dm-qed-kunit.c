@@ -469,7 +469,7 @@ struct txn_test {
 	struct block_device *bdev;
 	struct qed_meta_client client;
 	struct qed_meta *meta;
-	unsigned int failed, wanted, events;
+	unsigned int failed, wanted, more, events;
 	bool lost;
 };
 
@@ -486,8 +486,14 @@ static void txn_want_commit(struct qed_meta_client *client, bool now)
 	container_of(client, struct txn_test, client)->wanted++;
 }
 
+static void txn_flush_failed(struct qed_meta_client *client)
+{
+	container_of(client, struct txn_test, client)->lost = true;
+}
+
 static void txn_more_space(struct qed_meta_client *client)
 {
+	container_of(client, struct txn_test, client)->more++;
 }
 
 static void txn_event(struct qed_meta_client *client)
@@ -540,6 +546,7 @@ static int txn_init(struct kunit *test)
 	test->priv = t;
 	t->client.failed = txn_failed;
 	t->client.want_commit = txn_want_commit;
+	t->client.flush_failed = txn_flush_failed;
 	t->client.more_space = txn_more_space;
 	t->client.event = txn_event;
 	t->client.name = "kunit";
@@ -652,6 +659,43 @@ static void txn_failure_of_nothing(struct kunit *test)
 	meta_fail(t->meta, "kunit");
 	KUNIT_EXPECT_FALSE(test, t->lost);
 	KUNIT_EXPECT_EQ(test, features(test), QED_F_NEED_CHECK);
+}
+
+/* Without space for tables only so much may change. */
+static void txn_stuck(struct kunit *test)
+{
+	struct txn_test *t = test->priv;
+	struct qed_cache *cache = &t->meta->cache;
+	unsigned int wanted;
+
+	KUNIT_EXPECT_EQ(test, 0, map(test, 7));
+	cache->max_blocks = 2;
+	spin_lock_irq(&cache->lock);
+	qed_cache_set_stuck(cache, true);
+	spin_unlock_irq(&cache->lock);
+	KUNIT_EXPECT_EQ(test, 0, map(test, 8));
+	cache->max_blocks = 1;
+	wanted = t->wanted;
+	KUNIT_EXPECT_EQ(test, -ENOSPC, map(test, 9));
+	KUNIT_EXPECT_EQ(test, t->wanted, wanted + 1);
+	KUNIT_EXPECT_EQ(test, t->more, 0);
+	KUNIT_EXPECT_EQ(test, 0, qed_meta_commit(t->meta, true));
+	KUNIT_EXPECT_EQ(test, t->more, 1);
+	KUNIT_EXPECT_EQ(test, 0, map(test, 9));
+	KUNIT_EXPECT_EQ(test, 0, qed_meta_close(t->meta));
+	KUNIT_EXPECT_EQ(test, t->more, 1);
+}
+
+/* Who asks for a commit may get it when nothing is loaded any more. */
+static void txn_late(struct kunit *test)
+{
+	struct txn_test *t = test->priv;
+
+	KUNIT_EXPECT_EQ(test, 0, map(test, 7));
+	qed_meta_unload(t->meta);
+	KUNIT_EXPECT_EQ(test, 0, qed_meta_commit(t->meta, true));
+	KUNIT_EXPECT_EQ(test, t->meta->txn, QED_TXN_DIRTY);
+	KUNIT_EXPECT_EQ(test, t->failed, 0);
 }
 
 /* What a failed write has touched is not said to be as it was. */
@@ -879,6 +923,8 @@ static struct kunit_case txn_cases[] = {
 	KUNIT_CASE(txn_states),
 	KUNIT_CASE(txn_failure),
 	KUNIT_CASE(txn_failure_of_nothing),
+	KUNIT_CASE(txn_stuck),
+	KUNIT_CASE(txn_late),
 	KUNIT_CASE(txn_give_back),
 	KUNIT_CASE(txn_idle),
 	KUNIT_CASE(unmap_states),
