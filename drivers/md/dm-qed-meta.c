@@ -13,6 +13,7 @@
 #include <linux/mempool.h>
 #include <linux/mutex.h>
 #include <linux/rcupdate.h>
+#include <linux/sched/mm.h>
 #include <linux/slab.h>
 #include <linux/vmalloc.h>
 #include <linux/workqueue.h>
@@ -1711,12 +1712,16 @@ static void background_scan(struct work_struct *work)
 	struct qed_meta *meta = container_of(work, struct qed_meta, scan_work);
 	struct qed_scan_result result;
 	struct qed_scan_args args;
+	unsigned int noio;
 	int r;
 
 	scan_args_init(meta, &args);
 	args.space = meta->space;
 	args.stop = &meta->scan_stop;
+	/* Writes may wait for what it finds, so memory must not wait for them. */
+	noio = memalloc_noio_save();
 	r = qed_scan(&args, &result);
+	memalloc_noio_restore(noio);
 	switch (r) {
 	case 0:
 		scan_installed(meta, &result);
@@ -1890,10 +1895,16 @@ struct qed_space *qed_meta_space(struct qed_meta *meta)
 int qed_meta_grow(struct qed_meta *meta)
 {
 	u64 nr = bdev_nr_bytes(meta->bdev) >> meta->geo.cluster_shift;
+	unsigned int noio;
+	int r;
 
 	if (!meta->space)
 		return 0;
-	return qed_space_grow(meta->space, nr);
+	/* Writes wait for it, so memory must not wait for them. */
+	noio = memalloc_noio_save();
+	r = qed_space_grow(meta->space, nr);
+	memalloc_noio_restore(noio);
+	return r;
 }
 
 void qed_meta_get_stats(struct qed_meta *meta, struct qed_meta_stats *stats)
