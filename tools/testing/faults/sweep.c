@@ -560,7 +560,8 @@ static void judge_step(int nr, bool ok, bool was_hit, bool was_ro)
 		forgive(run.lost);
 	else if (!was_ro && !ok && (!run.hit || (was_hit && run.over)))
 		wrong("step %d has failed without a reason", nr);
-	if (flush) {
+	/* The message leaves it to a flush to tell the guest. */
+	if (step->what == FLUSH) {
 		run.told |= run.hit && !ok;
 		run.lost = 0;
 	}
