@@ -10,9 +10,9 @@
 #
 # Builds the module, checks the source, tests the test bed, runs the selftests in
 # a virtual machine for each kernel, tests qed-fsck, and on the first kernel looks for
-# power cuts and failing I/O that cost data. The last line is "N passed, N failed, N skipped". A test that
-# could not be run has failed, and a test that was skipped makes the exit status
-# that of a failure. Everything printed on the way is in build/check.
+# power cuts and failing I/O that cost data. The last line is "N passed, N failed, N
+# skipped". A test that could not be run has failed, and a test that was skipped makes
+# the exit status that of a failure. Everything printed on the way is in build/check.
 
 set -eu
 
