@@ -41,7 +41,7 @@ any_time() {
 	local i
 
 	for i; do
-		wait_for 20 not status_is "q$i" commits 0
+		wait_for 120 not status_is "q$i" commits 0
 	done
 	sleep "0.$((RANDOM % 5))$((RANDOM % 10))"
 	for i; do
@@ -52,7 +52,7 @@ any_time() {
 }
 
 ended() {
-	timeout 30 tail --pid="$1" -f /dev/null || fail "the load does not end"
+	timeout 120 tail --pid="$1" -f /dev/null || fail "the load does not end"
 }
 
 # power_on NR: after the cut the image is sound as it is, and can be used; sets dev
