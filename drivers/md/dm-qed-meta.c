@@ -74,6 +74,7 @@ struct qed_meta {
 
 	/* The rest of these flags and counters is under cache.lock. */
 	bool frozen;			/* nothing is written any more */
+	bool doubtful;			/* no more commits: data may be lost */
 	bool marked;			/* NEED_CHECK is known to be durable */
 	bool touched;			/* free clusters are not as they were */
 	bool known;			/* the tables have been scanned */
@@ -1225,18 +1226,18 @@ static int commit_write(struct qed_commit *commit, bool flush)
 {
 	bool fua = flush && commit->nr_bios <= QED_COMMIT_FUA &&
 		   bdev_fua(commit->meta->bdev);
-	int r;
+	int r = 0;
 
+	if (commit->ordered)
+		r = flush_device(commit->meta);
+	if (!r && READ_ONCE(commit->meta->doubtful))
+		r = -EIO;
+	if (r) {
+		commit_abort(commit);
+		return r;
+	}
 	if (!commit->nr_bios)
 		return flush ? flush_device(commit->meta) : 0;
-
-	if (commit->ordered) {
-		r = flush_device(commit->meta);
-		if (r) {
-			commit_abort(commit);
-			return r;
-		}
-	}
 
 	r = commit_submit(commit, fua, fua && !commit->ordered);
 	if (!r && flush && !fua)
@@ -1299,25 +1300,48 @@ static int commit_round(struct qed_meta *meta, bool flush, bool *all)
 	return r;
 }
 
-static void commit_flush_failed(struct qed_meta *meta, int r)
+/*
+ * May a failed flush have lost what mappings refer to that are new, or about to be
+ * made? No later flush makes up for that. Caller holds the lock.
+ */
+static bool flush_matters(struct qed_meta *meta)
 {
+	return meta->changes || meta->txn != QED_TXN_DURABLE || meta->doubtful;
+}
+
+static void commit_failed(struct qed_meta *meta, int r)
+{
+	bool matters;
+
+	spin_lock_irq(&meta->cache.lock);
+	matters = flush_matters(meta);
+	spin_unlock_irq(&meta->cache.lock);
+	if (matters) {
+		__meta_fail(meta, "cannot write the tables", true);
+		return;
+	}
 	DMERR_LIMIT("%s: flush failed: error %d", meta->client->name, r);
 	meta->client->flush_failed(meta->client);
+}
+
+void qed_meta_flush_failed(struct qed_meta *meta)
+{
+	unsigned long flags;
+
+	spin_lock_irqsave(&meta->cache.lock, flags);
+	WRITE_ONCE(meta->doubtful, flush_matters(meta));
+	spin_unlock_irqrestore(&meta->cache.lock, flags);
 }
 
 /* Caller holds commit_mutex. */
 static int commit_loaded(struct qed_meta *meta, bool flush)
 {
-	enum qed_txn txn;
 	bool all;
 	int r;
 
 	do {
-		txn = READ_ONCE(meta->txn);
-		if (txn == QED_TXN_FAILED) {
-			r = -EROFS;
-			break;
-		}
+		if (READ_ONCE(meta->txn) == QED_TXN_FAILED)
+			return -EROFS;
 		r = commit_round(meta, flush, &all);
 	} while (!r && !all);
 
@@ -1325,11 +1349,8 @@ static int commit_loaded(struct qed_meta *meta, bool flush)
 		/* The blocks stay dirty, and the next commit writes them. */
 		DMWARN_LIMIT("%s: no space for the tables on the image device",
 			     meta->client->name);
-	else if (r && txn == QED_TXN_DURABLE)
-		/* Only the guest's data was at stake. */
-		commit_flush_failed(meta, r);
-	else if (r && txn != QED_TXN_FAILED)
-		meta_fail(meta, "cannot write the tables");
+	else if (r)
+		commit_failed(meta, r);
 	return r;
 }
 
@@ -1792,6 +1813,7 @@ static void reset(struct qed_meta *meta, const struct qed_load_args *args)
 	spin_lock_irq(&meta->cache.lock);
 	WRITE_ONCE(meta->txn, QED_TXN_DURABLE);
 	meta->frozen = args->readonly;
+	meta->doubtful = false;
 	/* A bit that was read may be in a volatile cache: set it again. */
 	meta->marked = false;
 	meta->touched = false;

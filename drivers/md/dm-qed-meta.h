@@ -413,9 +413,20 @@ int qed_meta_resize(struct qed_meta *meta, u64 sectors);
  * Context: Process context, may sleep.
  * Return: 0; -ENOSPC if the image device has no space for the tables, which does
  * no harm and may be tried again; -EROFS if the metadata has failed, or the error
- * of the device.
+ * of the device: then it fails, unless only what the guest has written is at stake.
  */
 int qed_meta_commit(struct qed_meta *meta, bool flush);
+
+/**
+ * qed_meta_flush_failed() - a flush has failed that was not one of a commit
+ * @meta: the loaded metadata
+ *
+ * If clusters were being allocated beside it what it has lost may be theirs: then the
+ * next commit fails.
+ *
+ * Context: Any.
+ */
+void qed_meta_flush_failed(struct qed_meta *meta);
 
 /**
  * qed_meta_idle() - clear NEED_CHECK if nothing has changed for a while

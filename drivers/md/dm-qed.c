@@ -139,6 +139,7 @@ struct qed {
  * @status: of the first of them that failed
  * @sync: complete it only after a commit and a flush
  * @lower_full: the image device has had no space for some of it: try all again
+ * @flush: it has gone to the image device; of flushes only
  * @end_io: the one to restore when the bio itself comes back from below
  * @cell: that it writes to then, or NULL
  * @hold: of the extent that the bio itself was mapped to, or NULL
@@ -154,6 +155,7 @@ struct qed_io {
 	blk_status_t status;
 	bool sync;
 	bool lower_full;
+	bool flush;
 	bio_end_io_t *end_io;
 	struct qed_cell *cell;
 	struct percpu_ref *hold;
@@ -1325,7 +1327,10 @@ static int map_later(struct qed *qed, struct bio *bio)
 
 static int map_flush(struct qed *qed, struct bio *bio)
 {
-	if (qed_meta_is_durable(qed->meta) && !READ_ONCE(qed->lost)) {
+	struct qed_io *io = bio_io(bio);
+
+	io->flush = qed_meta_is_durable(qed->meta) && !READ_ONCE(qed->lost);
+	if (io->flush) {
 		bio_set_dev(bio, qed->bdev);
 		return DM_MAPIO_REMAPPED;
 	}
@@ -1414,13 +1419,15 @@ static noinline int end_io_no_space(struct qed *qed, struct bio *bio)
 static int qed_end_io(struct dm_target *ti, struct bio *bio,
 		      blk_status_t *error)
 {
-	struct percpu_ref *hold;
+	struct qed *qed = ti->private;
+	struct qed_io *io = bio_io(bio);
 
+	if (unlikely(*error && bio->bi_opf & REQ_PREFLUSH && io->flush))
+		qed_meta_flush_failed(qed->meta);
 	if (unlikely(*error == BLK_STS_NOSPC))
-		return end_io_no_space(ti->private, bio);
-	hold = bio_io(bio)->hold;
-	if (hold)
-		qed_meta_release(hold);
+		return end_io_no_space(qed, bio);
+	if (io->hold)
+		qed_meta_release(io->hold);
 	return DM_ENDIO_DONE;
 }
 

@@ -686,6 +686,49 @@ static void txn_stuck(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, t->more, 1);
 }
 
+/* A failed flush leaves nothing in doubt but what the guest has written. */
+static void txn_flush_fails(struct kunit *test)
+{
+	struct txn_test *t = test->priv;
+
+	KUNIT_EXPECT_EQ(test, 0, map(test, 7));
+	KUNIT_EXPECT_EQ(test, 0, qed_meta_commit(t->meta, true));
+	commit_failed(t->meta, -EIO);
+	KUNIT_EXPECT_TRUE(test, t->lost);
+	qed_meta_flush_failed(t->meta);
+	KUNIT_EXPECT_EQ(test, 0, qed_meta_commit(t->meta, true));
+	KUNIT_EXPECT_EQ(test, t->failed, 0);
+	KUNIT_EXPECT_EQ(test, 0, map(test, 8));
+}
+
+/* It may have lost the data for a mapping that comes later. */
+static void txn_flush_fails_beside(struct kunit *test)
+{
+	struct txn_test *t = test->priv;
+
+	KUNIT_ASSERT_EQ(test, 0, qed_meta_begin(t->meta));
+	KUNIT_EXPECT_EQ(test, t->meta->txn, QED_TXN_DURABLE);
+	commit_failed(t->meta, -EIO);
+	KUNIT_EXPECT_EQ(test, t->failed, 1);
+	KUNIT_EXPECT_TRUE(test, t->lost);
+	KUNIT_EXPECT_EQ(test, -EROFS, qed_meta_commit(t->meta, true));
+	qed_meta_end(t->meta, NULL);
+}
+
+/* The same if it was one of the guest, and nothing came of the change. */
+static void txn_doubtful(struct kunit *test)
+{
+	struct txn_test *t = test->priv;
+
+	KUNIT_ASSERT_EQ(test, 0, qed_meta_begin(t->meta));
+	qed_meta_flush_failed(t->meta);
+	qed_meta_end(t->meta, NULL);
+	KUNIT_EXPECT_EQ(test, t->failed, 0);
+	KUNIT_EXPECT_EQ(test, -EIO, qed_meta_commit(t->meta, true));
+	KUNIT_EXPECT_EQ(test, t->failed, 1);
+	KUNIT_EXPECT_TRUE(test, t->lost);
+}
+
 /* Who asks for a commit may get it when nothing is loaded any more. */
 static void txn_late(struct kunit *test)
 {
@@ -924,6 +967,9 @@ static struct kunit_case txn_cases[] = {
 	KUNIT_CASE(txn_failure),
 	KUNIT_CASE(txn_failure_of_nothing),
 	KUNIT_CASE(txn_stuck),
+	KUNIT_CASE(txn_flush_fails),
+	KUNIT_CASE(txn_flush_fails_beside),
+	KUNIT_CASE(txn_doubtful),
 	KUNIT_CASE(txn_late),
 	KUNIT_CASE(txn_give_back),
 	KUNIT_CASE(txn_idle),

@@ -346,6 +346,50 @@ t_flush() {
 	sound "$lower"
 }
 
+# t_flush_beside WHOSE: a flush fails while a cluster is being written. It may have lost what the
+# device has said is written, so no mapping may follow.
+t_flush_beside() {
+	local end guest writer
+
+	modprobe -q dm-delay || true
+	dmsetup targets | grep -q '^delay ' || skip "no dm-delay"
+	stack 4 $((8 * mb))
+	qed q "$lower" commit_interval 3600000
+	guest=$dev
+	io "$guest" "write:0:$c:0x11" flush
+	end=$(sectors_of "$disk")
+	null f 1 cache_size=1
+	# writes wait until the layer is suspended
+	trap repair EXIT
+	dm_swap l "0 $end delay $disk 0 0 $disk 0 3600000 $disk 0 0"$'\n'"$end 8 linear $dev 0"
+	null_off f
+	dev=$guest
+	case $1 in
+	guest)
+		bg "$bin/blk" io "$guest" "write:$((2 * c)):$c:0x22"
+		writer=$!
+		wait_for 20 status_is q inflight 1
+		io "$guest" "!EIO/flush"
+		;;
+	message)
+		bg "$bin/blk" io "$guest" "!EIO/write:$((2 * c)):$c:0x22"
+		writer=$!
+		wait_for 20 status_is q inflight 1
+		refused commit q
+		;;
+	esac
+	is "$(status q inflight)" 1 "the number of allocations in flight"
+	repair
+	wait "$writer"
+	io "$guest" "!EIO/flush"
+	still_fails q
+	qed_reload q "$lower"
+	io "$dev" "read:0:$c:0x11" "read:$c:$((3 * c)):0" "write:$((2 * c)):$c:0x33" flush
+	dm_remove q
+	is_clean "$lower"
+	sound "$lower"
+}
+
 t_header_write() {
 	local events
 
@@ -551,6 +595,8 @@ run t_data_write "a failed write of data fails alone, its cluster is not lost" \
 	"t_flush message" "one of the message commit" \
 	"t_flush suspend" "one of a suspend" \
 	"t_flush reload" "one of a suspend, before another table is resumed" \
+	"t_flush_beside guest" "a flush that fails beside an allocating write" \
+	"t_flush_beside message" "one of the message commit, beside an allocating write" \
 	t_full_cache "reads with a cache full of what cannot be written" \
 	t_header_write "NEED_CHECK that cannot be written makes it read-only" \
 	t_table_read "a table block that cannot be read fails only what it maps" \
