@@ -145,7 +145,7 @@ time_limit()
 {
 	SECONDS=0
 	run limit 124 'not done after 100 seconds' -t 100 -- sleep 1000
-	[ "$SECONDS" -lt 120 ] || { echo "took $SECONDS seconds"; return 1; }
+	[ "$SECONDS" -lt 500 ] || { echo "took $SECONDS seconds"; return 1; }
 	grep -q 'sleep 1000' "$out/limit/console.log" ||
 		{ echo "no report of what hung"; return 1; }
 }
