@@ -69,7 +69,7 @@ t_disturbed() {
 	qed q "$lower" commit_interval 20
 	bg "$bin/hammer" -f "$tmp/state" -l $((32 * mb)) -t 6 -s 60 "$dev"
 	hammer=$!
-	for i in 1 2 3 4 5 6; do
+	for i in 1 2 3 4; do
 		commit q
 		dm_suspend q
 		is_clean "$lower"

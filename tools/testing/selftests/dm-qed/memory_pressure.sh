@@ -70,7 +70,7 @@ t_small_cache() {
 	bg nice -n 19 "$bin/hammer" -f "$tmp/versions" -l "$range" -t 6 -s 120 -b 16384 -F 2 -r 40 "$dev" \
 		>"$tmp/hammer" 2>&1
 	pid=$!
-	pressure "$pid" 10
+	pressure "$pid" 5
 	if ! wait "$pid"; then
 		cat "$tmp/hammer"
 		fail "the hammer has seen errors"
