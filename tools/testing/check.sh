@@ -112,6 +112,12 @@ progress()
 	done
 }
 
+# From the output of times: what the children of the shell have used
+cpu_time()
+{
+	tr ms '  ' | awk 'NR == 2 { printf "%d s", 60 * ($1 + $3) + $2 + $4 }'
+}
+
 # part NAME COMMAND...: run a COMMAND that prints TAP
 part()
 {
@@ -131,7 +137,9 @@ part()
 		fi
 		grep -A 20 '^vm-run:' "$log.log" || true
 	fi
-	say "$name: done, exit status $status, see ${log#"$PWD/"}.log"
+	times >"$log.times"
+	say "$name: done, exit status $status, $(cpu_time <"$log.times") of a processor," \
+		"see ${log#"$PWD/"}.log"
 }
 
 build()
