@@ -257,8 +257,7 @@ t_commit_first() {
 t_in_flight() {
 	local reader writer
 
-	modprobe -q dm-delay || true
-	dmsetup targets | grep -q '^delay ' || skip "no dm-delay"
+	need_target delay
 	null a 96
 	disk=$dev
 	image "$disk" $((64 * mb))

@@ -33,13 +33,14 @@ split() {
 	dm_swap l "0 $1 linear $disk 0"$'\n'"$1 $((end - $1)) error"
 }
 
-# The device gets a second part, which is dead: only flushes see it.
+# fail_flushes [TARGET ARGUMENT...]: the device gets a second part, which is dead: only flushes
+# see it. The first part may be something else than linear.
 fail_flushes() {
-	local end keep=$dev
+	local end keep=$dev target="${*:-linear $disk 0}"
 
 	end=$(sectors_of "$disk")
 	null f 1 cache_size=1
-	dm_swap l "0 $end linear $disk 0"$'\n'"$end 8 linear $dev 0"
+	dm_swap l "0 $end $target"$'\n'"$end 8 linear $dev 0"
 	null_off f
 	dev=$keep
 }
@@ -288,7 +289,7 @@ t_full_cache() {
 	guest=$dev
 
 	# flushes wait until the layer is suspended, and fail then
-	modprobe -q dm-delay || true
+	need_target delay
 	trap repair EXIT
 	end=$(sectors_of "$disk")
 	null f 1 cache_size=1
@@ -349,35 +350,25 @@ t_flush() {
 # t_flush_beside WHOSE: a flush fails while a cluster is being written. It may have lost what the
 # device has said is written, so no mapping may follow.
 t_flush_beside() {
-	local end guest writer
+	local guest writer error=
 
-	modprobe -q dm-delay || true
-	dmsetup targets | grep -q '^delay ' || skip "no dm-delay"
+	need_target delay
 	stack 4 $((8 * mb))
 	qed q "$lower" commit_interval 3600000
 	guest=$dev
 	io "$guest" "write:0:$c:0x11" flush
-	end=$(sectors_of "$disk")
-	null f 1 cache_size=1
 	# writes wait until the layer is suspended
 	trap repair EXIT
-	dm_swap l "0 $end delay $disk 0 0 $disk 0 3600000 $disk 0 0"$'\n'"$end 8 linear $dev 0"
-	null_off f
-	dev=$guest
-	case $1 in
-	guest)
-		bg "$bin/blk" io "$guest" "write:$((2 * c)):$c:0x22"
-		writer=$!
-		wait_for 20 status_is q inflight 1
+	fail_flushes delay "$disk" 0 0 "$disk" 0 3600000 "$disk" 0 0
+	[ "$1" = guest ] || error='!EIO/'
+	bg "$bin/blk" io "$guest" "${error}write:$((2 * c)):$c:0x22"
+	writer=$!
+	wait_for 20 status_is q inflight 1
+	if [ "$1" = guest ]; then
 		io "$guest" "!EIO/flush"
-		;;
-	message)
-		bg "$bin/blk" io "$guest" "!EIO/write:$((2 * c)):$c:0x22"
-		writer=$!
-		wait_for 20 status_is q inflight 1
+	else
 		refused commit q
-		;;
-	esac
+	fi
 	is "$(status q inflight)" 1 "the number of allocations in flight"
 	repair
 	wait "$writer"
@@ -527,7 +518,7 @@ t_force() {
 	stack 16 $((16 * mb))
 	case $1 in
 	slow)
-		modprobe -q dm-delay || true
+		need_target delay
 		dm_swap l "0 $(sectors_of "$disk") delay $disk 0 50"
 		;;
 	esac

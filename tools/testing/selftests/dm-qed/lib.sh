@@ -93,6 +93,12 @@ need() {
 	done
 }
 
+# need_target TARGET: skip without this target of device mapper
+need_target() {
+	modprobe -q "dm-$1" || true
+	dmsetup targets | grep -q "^$1 " || skip "no dm-$1"
+}
+
 # wait_for SECONDS COMMAND...: until it succeeds, or fail
 wait_for() {
 	local end=$((${EPOCHREALTIME/./} + $1 * 1000000))

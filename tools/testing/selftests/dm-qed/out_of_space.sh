@@ -395,8 +395,7 @@ thin() {
 
 # thin_image BLOCKS [MIB [TABLE]]: an image on a thin device of such a pool; sets $lower
 thin_image() {
-	modprobe -q dm-thin-pool || true
-	dmsetup targets | grep -q '^thin-pool ' || skip "no dm-thin"
+	need_target thin-pool
 	null m 8
 	meta=$dev
 	null d 64
