@@ -413,7 +413,8 @@ int qed_meta_resize(struct qed_meta *meta, u64 sectors);
  * Context: Process context, may sleep.
  * Return: 0; -ENOSPC if the image device has no space for the tables, which does
  * no harm and may be tried again; -EROFS if the metadata has failed, or the error
- * of the device: then it fails, unless only what the guest has written is at stake.
+ * of the device. It fails with that, unless only what the guest has written is at
+ * stake.
  */
 int qed_meta_commit(struct qed_meta *meta, bool flush);
 
