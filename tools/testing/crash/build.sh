@@ -19,21 +19,21 @@ shift
 out=$tree/build/crash/$kernel
 headers=$("$here/../vm/get-kernel" -b "$kernel")
 
-# module FOLDER: build it there
+# module FOLDER: build it there, without what only debuggers need
 module()
 {
-	make -s -C "$headers" M="$1" modules
+	make -s -C "$headers" M="$1" KCFLAGS=-g0 modules
 }
 
-# The module with a break, in a copy where little has to be built anew
+# The module with a break: what it does not change is already built
 broken()
 {
-	local patch=$here/breaks/$1.patch copy=$out/broken status=0
+	local status=0
 
-	patch -d "$copy" -p1 --fuzz=0 -s --no-backup-if-mismatch <"$patch"
-	module "$copy" || status=$?
-	patch -d "$copy" -p1 -R -s --no-backup-if-mismatch <"$patch"
-	[ $status -ne 0 ] || mv "$copy/dm-qed-mod.ko" "$out/modules/$1.ko"
+	rsync -a --delete "$out/unbroken/" "$out/broken/"
+	patch -d "$out/broken" -p1 --fuzz=0 -s --no-backup-if-mismatch <"$here/breaks/$1.patch"
+	module "$out/broken" || status=$?
+	[ $status -ne 0 ] || mv "$out/broken/dm-qed-mod.ko" "$out/modules/$1.ko"
 	return $status
 }
 
@@ -59,6 +59,8 @@ cp "$out/recorder/dm-crash-record.ko" "$out/modules/"
 rsync -rlpc --delete --exclude='*.mod.c' --exclude=dm-qed-compat.h \
 	--include='*/' --include='*.[ch]' --include='*.sh' --include=Kbuild \
 	--exclude='*' "$tree/Kbuild" "$tree/drivers" "$out/broken/"
+module "$out/broken"
+rsync -a --delete "$out/broken/" "$out/unbroken/"
 for name; do
 	broken "$name"
 done
