@@ -22,8 +22,10 @@ out=$PWD/build/check
 selftests=$here/selftests/dm-qed
 read -ra kernels <<<"${KERNELS:-6.1 6.12}"
 tests=${TESTS-}
-# two more than there are processors: who fails I/O or cuts the power mostly waits
-slots=$(($(nproc) + 2))
+# what has several threads of its own
+concurrent="discard geometry hammer lifecycle memory_pressure power_cuts reuse swap"
+# more than there are processors: a machine that has one thing to do often waits
+slots=$(($(nproc) + 3))
 jobs=()
 
 say()
@@ -167,13 +169,28 @@ build()
 	tap_end
 }
 
+# Those that do one thing after the other
+sequential()
+{
+	local test name
+
+	for test in "$selftests"/*.sh; do
+		name=$(basename "$test" .sh)
+		case " lib run_tests $concurrent " in
+		*" $name "*) ;;
+		*) printf '%s ' "$name" ;;
+		esac
+	done
+}
+
+# selftest NAME KERNEL CPUS TESTS
 selftest()
 {
-	$here/vm/vm-run -k "$1" -m 4096 -t 5000 -o "$out/$1" \
+	$here/vm/vm-run -k "$2" -c "$3" -m 4096 -t 5000 -o "$out/$1" \
 		--env NESTED_KERNEL="$($here/vm/build-kernel nested)/vmlinux" \
 		--program fio --program qemu-img --program "$PWD/build/qed/qed-fsck" \
-		--module "build/$1/dm-qed-mod.ko" -- \
-		make -s -C "$selftests" run_tests TESTS="$tests" \
+		--module "build/$2/dm-qed-mod.ko" -- \
+		make -s -C "$selftests" run_tests TESTS="$4" \
 		OUTPUT="$PWD/build/selftests"
 }
 
@@ -221,14 +238,20 @@ trap 'exit 143' TERM
 set -m
 part build build
 # what takes longest begins first
+[ -n "$tests" ] || start crash $here/crash/check -k "${kernels[0]}"
+cpus=2
 for kernel in "${kernels[@]}"; do
-	start "selftests-$kernel" selftest "$kernel"
+	name=selftests-$kernel
+	start "$name" selftest "$name" "$kernel" 2 "${tests:-$concurrent}"
+	if [ -z "$tests" ]; then
+		start "$name-more" selftest "$name-more" "$kernel" $cpus "$(sequential)"
+		cpus=1	# a second one that waits for the first makes it slower
+	fi
 done
 if [ -z "$tests" ]; then
 	start faults $here/faults/check -q -k "${kernels[0]}"
 	start vm-run $here/vm/selftest.sh
 	start lint $here/lint.sh
-	start crash $here/crash/check -k "${kernels[0]}"
 	start fsck $here/fsck/check
 	start fsck-corpus $here/fsck/corpus/check
 	start gate $here/bench/gate 6.1
