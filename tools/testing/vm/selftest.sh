@@ -24,7 +24,7 @@ run()
 	local name=$1 status=$2 regex=$3 got=0 said
 
 	shift 3
-	said=$("$here/vm-run" -k "$kernel" -t 120 -o "$out/$name" "$@" 2>&1) ||
+	said=$("$here/vm-run" -k "$kernel" -c 1 -t 120 -o "$out/$name" "$@" 2>&1) ||
 		got=$?
 	[ "$got" -eq "$status" ] ||
 		{ echo "exit status $got, expected $status: $said"; return 1; }
