@@ -270,7 +270,7 @@ t_pressure() {
 t_nothing() {
 	# shellcheck disable=SC2086
 	open_image zeroed $late
-	wait_for 60 is_clean "$disk"
+	wait_for 20 is_clean "$disk"
 	io_start "$disk"
 	commit q
 	io_end "$disk"

@@ -61,7 +61,7 @@ t_idle() {
 	open_image zeroed_from 5
 	io "$dev" write:0:512:1
 	start=$SECONDS
-	wait_for 60 is_clean "$disk"
+	wait_for 20 is_clean "$disk"
 	at_least $((SECONDS - start)) 4 "the idle time in seconds"
 	is "$(status q needs_check)" - "NEED_CHECK when idle"
 	is "$(status q dirty)" 0 "the number of dirty blocks"
@@ -74,7 +74,7 @@ t_idle() {
 t_idle_durable() {
 	open_image zeroed_from 5 commit_interval 3600000
 	io "$dev" write:0:512:1 write:$((9 * c)):"$c":2
-	wait_for 60 is_clean "$disk"
+	wait_for 20 is_clean "$disk"
 	null_off a
 	blk dm wipe "$pre-q"
 	dm_remove q
@@ -94,7 +94,7 @@ t_inherited() {
 	qed q "$disk" zeroed_from 5
 	is_dirty "$disk"
 	is "$(status q used)" 5 "used clusters: a dirty image is scanned before"
-	wait_for 60 is_clean "$disk"
+	wait_for 20 is_clean "$disk"
 }
 
 t_autoclear() {
