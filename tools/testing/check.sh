@@ -23,7 +23,7 @@ selftests=$here/selftests/dm-qed
 read -ra kernels <<<"${KERNELS:-6.1 6.12}"
 tests=${TESTS-}
 # what has several threads of its own
-concurrent="discard geometry hammer lifecycle memory_pressure power_cuts reuse swap"
+concurrent=(discard geometry hammer lifecycle memory_pressure power_cuts reuse swap)
 # more than there are processors: a machine that has one thing to do often waits
 slots=$(($(nproc) + 3))
 jobs=()
@@ -172,15 +172,8 @@ build()
 # Those that do one thing after the other
 sequential()
 {
-	local test name
-
-	for test in "$selftests"/*.sh; do
-		name=$(basename "$test" .sh)
-		case " lib run_tests $concurrent " in
-		*" $name "*) ;;
-		*) printf '%s ' "$name" ;;
-		esac
-	done
+	basename -s .sh "$selftests"/*.sh |
+		grep -vxF "$(printf '%s\n' lib run_tests "${concurrent[@]}")" | tr '\n' ' '
 }
 
 # selftest NAME KERNEL CPUS TESTS
@@ -242,7 +235,7 @@ part build build
 cpus=2
 for kernel in "${kernels[@]}"; do
 	name=selftests-$kernel
-	start "$name" selftest "$name" "$kernel" 2 "${tests:-$concurrent}"
+	start "$name" selftest "$name" "$kernel" 2 "${tests:-${concurrent[*]}}"
 	if [ -z "$tests" ]; then
 		start "$name-more" selftest "$name-more" "$kernel" $cpus "$(sequential)"
 		cpus=1	# a second one that waits for the first makes it slower
