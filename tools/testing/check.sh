@@ -156,7 +156,6 @@ build()
 		check "module for $kernel" $here/build.sh "$kernel"
 		check "module for $kernel, by DKMS" $here/dkms.sh "$kernel"
 	done
-	check "kernel for a guest of a guest" $here/vm/build-kernel nested
 	check "helpers of the selftests" \
 		make -C "$selftests" OUTPUT="$PWD/build/selftests"
 	check "qed-fsck" make -C tools/qed
@@ -180,7 +179,7 @@ sequential()
 selftest()
 {
 	$here/vm/vm-run -k "$2" -c "$3" -m 4096 -t 5000 -o "$out/$1" \
-		--env NESTED_KERNEL="$($here/vm/build-kernel nested)/vmlinux" \
+		--env NESTED_KERNEL="$($here/vm/get-kernel 6.1)" \
 		--program fio --program qemu-img --program "$PWD/build/qed/qed-fsck" \
 		--module "build/$2/dm-qed-mod.ko" -- \
 		make -s -C "$selftests" run_tests TESTS="$4" \
