@@ -22,7 +22,7 @@ headers=$("$here/../vm/get-kernel" -b "$kernel")
 # module FOLDER: build it there, without what only debuggers need
 module()
 {
-	make -s -C "$headers" M="$1" KCFLAGS=-g0 modules
+	make -s -C "$headers" M="$1" KCFLAGS=-g0 CONFIG_DEBUG_INFO_BTF_MODULES= modules
 }
 
 # The module with a break: what it does not change is already built
