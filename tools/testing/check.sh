@@ -156,6 +156,7 @@ build()
 		check "module for $kernel" $here/build.sh "$kernel"
 		check "module for $kernel, by DKMS" $here/dkms.sh "$kernel"
 	done
+	check "kernel for a guest of a guest" $here/vm/build-kernel nested
 	check "helpers of the selftests" \
 		make -C "$selftests" OUTPUT="$PWD/build/selftests"
 	check "qed-fsck" make -C tools/qed
@@ -179,7 +180,7 @@ sequential()
 selftest()
 {
 	$here/vm/vm-run -k "$2" -c "$3" -m 4096 -t 5000 -o "$out/$1" \
-		--env NESTED_KERNEL="$($here/vm/get-kernel 6.1)" \
+		--env NESTED_KERNEL="$($here/vm/build-kernel nested)/vmlinux" \
 		--program fio --program qemu-img --program "$PWD/build/qed/qed-fsck" \
 		--module "build/$2/dm-qed-mod.ko" -- \
 		make -s -C "$selftests" run_tests TESTS="$4" \
