@@ -9,7 +9,7 @@
 #   $TESTS	the selftests to run, default all; with it, only they are run
 #
 # Builds the module, checks the source, tests the test bed, runs the selftests in
-# a virtual machine for each kernel, tests qed-fsck, and on the first kernel looks for
+# virtual machines for each kernel, tests qed-fsck, and on the first kernel looks for
 # power cuts and failing I/O that cost data. The last line is "N passed, N failed, N
 # skipped". A test that could not be run has failed, and a test that was skipped makes
 # the exit status that of a failure. Everything printed on the way is in build/check.
@@ -169,13 +169,6 @@ build()
 	tap_end
 }
 
-# Those that do one thing after the other
-sequential()
-{
-	basename -s .sh "$selftests"/*.sh |
-		grep -vxF "$(printf '%s\n' lib run_tests "${concurrent[@]}")" | tr '\n' ' '
-}
-
 # selftest NAME KERNEL CPUS TESTS
 selftest()
 {
@@ -236,8 +229,9 @@ for kernel in "${kernels[@]}"; do
 	name=selftests-$kernel
 	start "$name" selftest "$name" "$kernel" 2 "${tests:-${concurrent[*]}}"
 	if [ -z "$tests" ]; then
-		# a second processor that waits for the first makes it slower
-		start "$name-more" selftest "$name-more" "$kernel" 1 "$(sequential)"
+		# the others: a second processor that waits for the first makes them slower
+		start "$name-more" selftest "$name-more" "$kernel" 1 \
+			"$(make -s --no-print-directory -C "$selftests" list EXCEPT="${concurrent[*]}")"
 	fi
 done
 if [ -z "$tests" ]; then
