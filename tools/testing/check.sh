@@ -165,6 +165,9 @@ build()
 	if [ -z "$tests" ]; then
 		check "the image library of the tests" \
 			python3 -B $here/qedimg/test_qedimg.py
+		for kernel in "${kernels[@]}"; do
+			check "crash tests for $kernel" $here/crash/build.sh "$kernel"
+		done
 	fi
 	tap_end
 }
