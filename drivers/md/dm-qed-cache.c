@@ -3,12 +3,14 @@
  * The cache of table blocks, see dm-qed-cache.h.
  */
 
+#include <linux/completion.h>
 #include <linux/err.h>
 #include <linux/gfp.h>
 #include <linux/hash.h>
 #include <linux/log2.h>
 #include <linux/minmax.h>
 #include <linux/rculist.h>
+#include <linux/sched.h>
 #include <linux/slab.h>
 
 #include "dm-qed-compat.h"
@@ -17,18 +19,54 @@
 /* Blocks that can be had when the system has no memory left */
 #define QED_BLOCK_RESERVE	16
 
-/* Blocks to evict at once when the limit is reached */
+/* Blocks to evict with the lock held */
 #define QED_EVICT_BATCH		8
 
-/* Blocks to look at with the lock held */
-#define QED_EVICT_STEP		256
+/*
+ * Blocks that get a second chance before the next one has none. The fewer, the more
+ * of the cache is left to blocks that are used once, at most one in so many.
+ */
+#define QED_EVICT_CHANCES	32
+
+/* A bucket for each block of the limit, up to 4 GiB of blocks: 8 MiB */
+#define QED_MAX_HASH_BITS	20
+
+/* Blocks to look for, and to remove, with the lock held */
+#define QED_FORGET_STEP		64
 
 static struct kmem_cache *block_slab;
+static struct kmem_cache *entries_slab;	/* where a page is more than a block */
+
+/* Somebody who waits for a block, on its stack */
+struct qed_waiter {
+	struct list_head list;
+	struct completion done;
+};
 
 /*----------------------------------------------------------------
  * Memory of blocks
  *----------------------------------------------------------------
  */
+
+/*
+ * Whole pages where they have the size of a block: each that is evicted is a free
+ * page. Elsewhere parts of pages: a slab's, as XFS has them in its bios, too. Drivers
+ * that give pages to the network ask sendpage_ok() before.
+ */
+void *qed_entries_alloc(gfp_t gfp, void *data)
+{
+	if (PAGE_SIZE == QED_BLOCK_SIZE)
+		return (void *)__get_free_page(gfp);
+	return kmem_cache_alloc(entries_slab, gfp);
+}
+
+void qed_entries_free(void *entries, void *data)
+{
+	if (PAGE_SIZE == QED_BLOCK_SIZE)
+		free_page((unsigned long)entries);
+	else
+		kmem_cache_free(entries_slab, entries);
+}
 
 static void *block_alloc(gfp_t gfp, void *data)
 {
@@ -36,7 +74,7 @@ static void *block_alloc(gfp_t gfp, void *data)
 
 	if (!block)
 		return NULL;
-	block->entries = (__le64 *)__get_free_page(gfp);
+	block->entries = qed_entries_alloc(gfp, NULL);
 	if (!block->entries) {
 		kmem_cache_free(block_slab, block);
 		return NULL;
@@ -48,7 +86,7 @@ static void block_free(void *element, void *data)
 {
 	struct qed_block *block = element;
 
-	free_page((unsigned long)block->entries);
+	qed_entries_free(block->entries, NULL);
 	kmem_cache_free(block_slab, block);
 }
 
@@ -66,10 +104,8 @@ static void block_init(struct qed_cache *cache, struct qed_block *block)
 static void block_free_rcu(struct rcu_head *head)
 {
 	struct qed_block *block = container_of(head, struct qed_block, rcu);
-	struct qed_cache *cache = block->cache;
 
-	mempool_free(block, &cache->pool);
-	qed_cache_wake(cache);
+	mempool_free(block, &block->cache->pool);
 }
 
 struct qed_block *qed_l1_block_alloc(struct qed_cache *cache)
@@ -93,80 +129,68 @@ void qed_l1_block_free(struct qed_block *block)
  */
 
 /* Caller holds the lock. */
+static void leave_lru(struct qed_block *block)
+{
+	if (list_empty(&block->lru))
+		return;
+	list_del_init(&block->lru);
+	WRITE_ONCE(block->cache->nr_idle, block->cache->nr_idle - 1);
+}
+
+/* Caller holds the lock. */
 static void remove(struct qed_cache *cache, struct qed_block *block)
 {
 	hlist_del_rcu(&block->hash);
-	list_del(&block->lru);
+	leave_lru(block);
 	cache->nr_blocks--;
 	call_rcu(&block->rcu, block_free_rcu);
 }
 
-/* Caller holds the lock. Returns true if the block is on its way out. */
-static bool try_evict(struct qed_cache *cache, struct qed_block *block,
-		      bool second)
-{
-	if (block->pins || block->dirty ||
-	    (!second && READ_ONCE(block->referenced))) {
-		WRITE_ONCE(block->referenced, false);
-		list_move_tail(&block->lru, &cache->lru);
-		return false;
-	}
-
-	remove(cache, block);
-	return true;
-}
-
 /*
- * A round through the list. The lock is dropped now and then: completions of
- * bios wait for it with interrupts off.
- */
-static unsigned long evict_round(struct qed_cache *cache, unsigned long nr,
-				 bool second)
-{
-	unsigned long evicted = 0, step, flags;
-	unsigned long budget = READ_ONCE(cache->nr_blocks);
-
-	while (evicted < nr && budget) {
-		spin_lock_irqsave(&cache->lock, flags);
-		step = min_t(unsigned long, budget, QED_EVICT_STEP);
-		budget -= step;
-		while (evicted < nr && step-- && !list_empty(&cache->lru))
-			evicted += try_evict(cache,
-					     list_first_entry(&cache->lru,
-							      struct qed_block,
-							      lru), second);
-		spin_unlock_irqrestore(&cache->lock, flags);
-	}
-	return evicted;
-}
-
-/*
- * The second round takes what it can get, however busy the readers are: who
- * waits for a block is not woken by them.
+ * Evict idle blocks, however busy their readers are if all of them are in use.
+ * Caller holds the lock. Returns their number.
  */
 static unsigned long evict(struct qed_cache *cache, unsigned long nr)
 {
-	unsigned long evicted = evict_round(cache, nr, false);
+	unsigned int chances = QED_EVICT_CHANCES;
+	unsigned long evicted = 0;
+	struct qed_block *block;
 
-	return evicted ? evicted : evict_round(cache, nr, true);
+	nr = min_t(unsigned long, nr, QED_EVICT_BATCH);
+	while (evicted < nr && !list_empty(&cache->lru)) {
+		block = list_first_entry(&cache->lru, struct qed_block, lru);
+		if (READ_ONCE(block->referenced) && chances) {
+			chances--;
+			WRITE_ONCE(block->referenced, false);
+			list_move_tail(&block->lru, &cache->lru);
+			continue;
+		}
+		remove(cache, block);
+		evicted++;
+	}
+	return evicted;
 }
 
 static unsigned long shrink_count(struct shrinker *shrinker,
 				  struct shrink_control *sc)
 {
 	struct qed_cache *cache = qed_shrinker_data(shrinker);
-	unsigned long nr = READ_ONCE(cache->nr_blocks);
-	unsigned long dirty = READ_ONCE(cache->nr_dirty);
 
-	return nr > dirty ? nr - dirty : SHRINK_EMPTY;
+	return READ_ONCE(cache->nr_idle) ?: SHRINK_EMPTY;
 }
 
 static unsigned long shrink_scan(struct shrinker *shrinker,
 				 struct shrink_control *sc)
 {
 	struct qed_cache *cache = qed_shrinker_data(shrinker);
-	unsigned long evicted = evict(cache, sc->nr_to_scan);
+	unsigned long evicted = 0, nr;
 
+	do {
+		spin_lock_irq(&cache->lock);
+		nr = evict(cache, sc->nr_to_scan - evicted);
+		spin_unlock_irq(&cache->lock);
+		evicted += nr;
+	} while (nr && evicted < sc->nr_to_scan);
 	return evicted ? evicted : SHRINK_STOP;
 }
 
@@ -195,6 +219,40 @@ struct qed_block *qed_cache_find(struct qed_cache *cache, u64 nr)
 	return NULL;
 }
 
+void qed_block_pin(struct qed_block *block)
+{
+	lockdep_assert_held(&block->cache->lock);
+
+	block->pins++;
+	leave_lru(block);
+}
+
+bool qed_block_unpin(struct qed_block *block)
+{
+	struct qed_cache *cache = block->cache;
+
+	lockdep_assert_held(&cache->lock);
+
+	if (--block->pins)
+		return false;
+	if (!block->dirty) {
+		list_add_tail(&block->lru, &cache->lru);
+		WRITE_ONCE(cache->nr_idle, cache->nr_idle + 1);
+	}
+	return true;
+}
+
+void qed_block_clean(struct qed_block *block)
+{
+	struct qed_cache *cache = block->cache;
+
+	lockdep_assert_held(&cache->lock);
+
+	list_del(&block->dirty_list);
+	block->dirty = false;
+	cache->nr_dirty--;
+}
+
 struct qed_block *qed_cache_get(struct qed_cache *cache, u64 nr)
 {
 	struct qed_block *block;
@@ -203,7 +261,7 @@ struct qed_block *qed_cache_get(struct qed_cache *cache, u64 nr)
 	spin_lock_irqsave(&cache->lock, flags);
 	block = qed_cache_find(cache, nr);
 	if (block)
-		block->pins++;
+		qed_block_pin(block);
 	spin_unlock_irqrestore(&cache->lock, flags);
 	return block;
 }
@@ -214,68 +272,146 @@ void qed_cache_put(struct qed_cache *cache, struct qed_block *block)
 	bool unused;
 
 	spin_lock_irqsave(&cache->lock, flags);
-	unused = !--block->pins;
+	unused = qed_block_unpin(block);
 	spin_unlock_irqrestore(&cache->lock, flags);
-
-	/* Dirty or not: who waits evicts it, or asks for a commit. */
 	if (unused)
 		qed_cache_wake(cache);
 }
 
-/* Never sleeps: it is the condition of a wait. */
-static struct qed_block *try_alloc(struct qed_cache *cache)
+/*----------------------------------------------------------------
+ * Waiting for blocks
+ *----------------------------------------------------------------
+ */
+
+/*
+ * Promise a block to somebody. Caller holds the lock. Returns false if none is idle
+ * and no more are allowed.
+ */
+static bool make_room(struct qed_cache *cache)
 {
-	struct qed_block *block = NULL;
-	bool full;
-
-	spin_lock_irq(&cache->lock);
-	full = cache->nr_blocks >= cache->max_blocks;
-	if (!full)
-		cache->nr_blocks++;
-	spin_unlock_irq(&cache->lock);
-
-	if (full) {
-		if (!evict(cache, QED_EVICT_BATCH)) {
-			cache->pressure(cache);
-			return NULL;
-		}
-		spin_lock_irq(&cache->lock);
-		cache->nr_blocks++;
-		spin_unlock_irq(&cache->lock);
-	}
-
-	block = mempool_alloc(&cache->pool, GFP_NOWAIT | __GFP_NOWARN);
-	if (!block) {
-		spin_lock_irq(&cache->lock);
-		cache->nr_blocks--;
-		spin_unlock_irq(&cache->lock);
-		/* Those that go will wake us after a grace period. */
-		if (!evict(cache, QED_EVICT_BATCH))
-			cache->pressure(cache);
-	}
-	return block;
+	if (cache->nr_blocks >= cache->max_blocks &&
+	    !evict(cache, cache->nr_blocks - cache->max_blocks + 1) &&
+	    !cache->stuck)
+		return false;
+	cache->nr_blocks++;
+	return true;
 }
 
-/* Sleeps until there is memory. */
-static struct qed_block *alloc_over_limit(struct qed_cache *cache)
+/* Caller holds the lock. Returns whether there may be more to do. */
+static bool serve(struct qed_cache *cache)
 {
+	struct qed_waiter *waiter;
+
+	/* The memory of blocks that are evicted comes by way of the pool. */
+	if (cache->starving)
+		evict(cache, cache->starving);
+	waiter = list_first_entry_or_null(&cache->waiters, struct qed_waiter,
+					  list);
+	if (!waiter || !make_room(cache))
+		return false;
+	list_del(&waiter->list);
+	complete(&waiter->done);
+	return true;
+}
+
+/* Caller holds the lock. Who waits for what is pinned needs no commit. */
+static bool needs_commit(struct qed_cache *cache)
+{
+	return (!list_empty(&cache->waiters) || cache->starving) &&
+	       cache->nr_dirty;
+}
+
+void __qed_cache_wake(struct qed_cache *cache)
+{
+	unsigned long flags;
+	bool more, commit;
+
+	do {
+		spin_lock_irqsave(&cache->lock, flags);
+		more = serve(cache);
+		commit = needs_commit(cache);
+		spin_unlock_irqrestore(&cache->lock, flags);
+	} while (more);
+
+	if (commit)
+		cache->pressure(cache);
+}
+
+/* Wait until a block is promised to us. Nobody overtakes those who wait. */
+static void wait_for_room(struct qed_cache *cache)
+{
+	struct qed_waiter waiter = {
+		.done = COMPLETION_INITIALIZER_ONSTACK(waiter.done),
+	};
+	bool room, commit;
+
 	spin_lock_irq(&cache->lock);
-	cache->nr_blocks++;
+	room = list_empty(&cache->waiters) && make_room(cache);
+	if (!room)
+		list_add_tail(&waiter.list, &cache->waiters);
+	commit = needs_commit(cache);
 	spin_unlock_irq(&cache->lock);
-	return mempool_alloc(&cache->pool, GFP_NOIO);
+	if (room)
+		return;
+
+	if (commit)
+		cache->pressure(cache);
+	wait_for_completion(&waiter.done);
+}
+
+/* Until there is some, what becomes idle is evicted at once. */
+static struct qed_block *wait_for_memory(struct qed_cache *cache)
+{
+	struct qed_block *block;
+
+	spin_lock_irq(&cache->lock);
+	WRITE_ONCE(cache->starving, cache->starving + 1);
+	spin_unlock_irq(&cache->lock);
+	qed_cache_wake(cache);
+	block = mempool_alloc(&cache->pool, GFP_NOIO);
+	spin_lock_irq(&cache->lock);
+	WRITE_ONCE(cache->starving, cache->starving - 1);
+	spin_unlock_irq(&cache->lock);
+	return block;
 }
 
 struct qed_block *qed_cache_alloc(struct qed_cache *cache)
 {
 	struct qed_block *block;
 
-	wait_event(cache->wait,
-		   (block = try_alloc(cache)) || READ_ONCE(cache->stuck));
+	wait_for_room(cache);
+	block = mempool_alloc(&cache->pool, GFP_NOWAIT | __GFP_NOWARN);
 	if (!block)
-		block = alloc_over_limit(cache);
+		block = wait_for_memory(cache);
 	block_init(cache, block);
 	return block;
 }
+
+void qed_cache_insert(struct qed_cache *cache, struct qed_block *block)
+{
+	struct qed_forget *forget;
+
+	spin_lock_irq(&cache->lock);
+	forget = cache->forget;
+	if (forget && block->nr - forget->first < forget->nr)
+		forget->inserted = true;
+	hlist_add_head_rcu(&block->hash, bucket(cache, block->nr));
+	spin_unlock_irq(&cache->lock);
+}
+
+void qed_cache_discard(struct qed_cache *cache, struct qed_block *block)
+{
+	spin_lock_irq(&cache->lock);
+	cache->nr_blocks--;
+	spin_unlock_irq(&cache->lock);
+	mempool_free(block, &cache->pool);
+	qed_cache_wake(cache);
+}
+
+/*----------------------------------------------------------------
+ * Dirty blocks
+ *----------------------------------------------------------------
+ */
 
 bool qed_cache_set_stuck(struct qed_cache *cache, bool stuck)
 {
@@ -283,8 +419,7 @@ bool qed_cache_set_stuck(struct qed_cache *cache, bool stuck)
 
 	lockdep_assert_held(&cache->lock);
 
-	WRITE_ONCE(cache->stuck, stuck);
-	wake_up_all(&cache->wait);
+	cache->stuck = stuck;
 	return before;
 }
 
@@ -296,46 +431,78 @@ bool qed_cache_is_full(struct qed_cache *cache)
 	       cache->nr_dirty + cache->nr_writing >= cache->max_blocks;
 }
 
-void qed_cache_insert(struct qed_cache *cache, struct qed_block *block)
+/* The step of qed_cache_forget_begin() for one block. Returns false if it stays. */
+static bool try_forget(struct qed_cache *cache, struct qed_forget *forget,
+		       struct qed_block *block)
 {
-	spin_lock_irq(&cache->lock);
-	hlist_add_head_rcu(&block->hash, bucket(cache, block->nr));
-	list_add_tail(&block->lru, &cache->lru);
-	spin_unlock_irq(&cache->lock);
+	if (block->pins)
+		return false;
+	if (!block->dirty) {
+		remove(cache, block);
+		return true;
+	}
+	if (forget->nr_rest == QED_FORGET_REST) {
+		forget->full = true;
+		return false;
+	}
+	forget->rest[forget->nr_rest++] = block;
+	return true;
 }
 
-void qed_cache_discard(struct qed_cache *cache, struct qed_block *block)
+bool qed_cache_forget_begin(struct qed_cache *cache, struct qed_forget *forget,
+			    u64 first, u64 nr)
 {
-	spin_lock_irq(&cache->lock);
-	cache->nr_blocks--;
-	spin_unlock_irq(&cache->lock);
-	mempool_free(block, &cache->pool);
-	wake_up(&cache->wait);
-}
-
-bool qed_cache_forget(struct qed_cache *cache, u64 first, u64 nr)
-{
+	u64 end = first + nr, step;
 	struct qed_block *block;
-	u64 n;
+	bool good = true;
+
+	forget->first = first;
+	forget->nr = nr;
+	forget->nr_rest = 0;
+	forget->inserted = false;
+	forget->full = false;
+	spin_lock_irq(&cache->lock);
+	cache->forget = forget;
+	while (good && first < end) {
+		for (step = min(end, first + QED_FORGET_STEP); good && first < step;
+		     first++) {
+			block = qed_cache_find(cache, first);
+			good = !block || try_forget(cache, forget, block);
+		}
+		spin_unlock_irq(&cache->lock);
+		cond_resched();
+		spin_lock_irq(&cache->lock);
+	}
+	spin_unlock_irq(&cache->lock);
+	return good;
+}
+
+bool qed_cache_forget(struct qed_cache *cache, struct qed_forget *forget)
+{
+	unsigned int i;
 
 	lockdep_assert_held(&cache->lock);
 
-	for (n = 0; n < nr; n++) {
-		block = qed_cache_find(cache, first + n);
-		if (block && block->pins)
+	if (forget->inserted)
+		return false;
+	for (i = 0; i < forget->nr_rest; i++)
+		if (forget->rest[i]->pins)
 			return false;
-	}
-	for (n = 0; n < nr; n++) {
-		block = qed_cache_find(cache, first + n);
-		if (!block)
-			continue;
-		if (block->dirty) {
-			list_del(&block->dirty_list);
-			cache->nr_dirty--;
-		}
-		remove(cache, block);
+	for (i = 0; i < forget->nr_rest; i++) {
+		list_del(&forget->rest[i]->dirty_list);
+		cache->nr_dirty--;
+		remove(cache, forget->rest[i]);
 	}
 	return true;
+}
+
+void qed_cache_forget_end(struct qed_cache *cache)
+{
+	spin_lock_irq(&cache->lock);
+	cache->forget = NULL;
+	spin_unlock_irq(&cache->lock);
+	/* Somebody may wait for the room that the blocks have taken. */
+	qed_cache_wake(cache);
 }
 
 bool qed_cache_dirty(struct qed_cache *cache, struct qed_block *block)
@@ -363,15 +530,19 @@ int qed_cache_init(struct qed_cache *cache, unsigned long max_blocks,
 	spin_lock_init(&cache->lock);
 	INIT_LIST_HEAD(&cache->lru);
 	INIT_LIST_HEAD(&cache->dirty);
-	init_waitqueue_head(&cache->wait);
+	INIT_LIST_HEAD(&cache->waiters);
+	cache->nr_idle = 0;
 	cache->nr_blocks = 0;
 	cache->nr_dirty = 0;
 	cache->nr_writing = 0;
 	cache->stuck = false;
+	cache->starving = 0;
+	cache->forget = NULL;
 	cache->max_blocks = max_blocks;
 	cache->pressure = pressure;
 
-	cache->hash_bits = max(ilog2(roundup_pow_of_two(max_blocks)), 1);
+	cache->hash_bits = clamp(ilog2(roundup_pow_of_two(max_blocks)), 1,
+				 QED_MAX_HASH_BITS);
 	cache->buckets = kvcalloc(1UL << cache->hash_bits,
 				  sizeof(*cache->buckets), GFP_KERNEL);
 	if (!cache->buckets)
@@ -398,20 +569,31 @@ bad_pool:
 	return r;
 }
 
-void qed_cache_drop(struct qed_cache *cache)
+static void drop_bucket(struct qed_cache *cache, struct hlist_head *head)
 {
-	struct qed_block *block, *next;
+	struct hlist_node *next;
+	struct qed_block *block;
 
 	spin_lock_irq(&cache->lock);
-	list_for_each_entry_safe(block, next, &cache->dirty, dirty_list)
-		block->dirty = false;
+	hlist_for_each_entry_safe(block, next, head, hash)
+		remove(cache, block);
+	spin_unlock_irq(&cache->lock);
+}
+
+void qed_cache_drop(struct qed_cache *cache)
+{
+	unsigned long i;
+
+	spin_lock_irq(&cache->lock);
 	INIT_LIST_HEAD(&cache->dirty);
 	cache->nr_dirty = 0;
-	list_for_each_entry(block, &cache->lru, lru)
-		block->pins = 0;
 	spin_unlock_irq(&cache->lock);
 
-	evict_round(cache, ULONG_MAX, true);
+	for (i = 0; i < 1UL << cache->hash_bits; i++) {
+		if (!hlist_empty(&cache->buckets[i]))
+			drop_bucket(cache, &cache->buckets[i]);
+		cond_resched();
+	}
 }
 
 void qed_cache_exit(struct qed_cache *cache)
@@ -427,10 +609,20 @@ void qed_cache_exit(struct qed_cache *cache)
 int qed_cache_module_init(void)
 {
 	block_slab = KMEM_CACHE(qed_block, 0);
-	return block_slab ? 0 : -ENOMEM;
+	if (!block_slab)
+		return -ENOMEM;
+	if (PAGE_SIZE == QED_BLOCK_SIZE)
+		return 0;
+	entries_slab = kmem_cache_create("qed_entries", QED_BLOCK_SIZE,
+					 QED_BLOCK_SIZE, 0, NULL);
+	if (entries_slab)
+		return 0;
+	kmem_cache_destroy(block_slab);
+	return -ENOMEM;
 }
 
 void qed_cache_module_exit(void)
 {
+	kmem_cache_destroy(entries_slab);
 	kmem_cache_destroy(block_slab);
 }

@@ -29,6 +29,7 @@ cat <<'HEADER'
 #ifndef DM_QED_COMPAT_H
 #define DM_QED_COMPAT_H
 
+#include <linux/bio.h>
 #include <linux/blkdev.h>
 #include <linux/err.h>
 #include <linux/shrinker.h>
@@ -42,6 +43,35 @@ typedef fmode_t blk_mode_t;
 #define BLK_OPEN_READ	FMODE_READ
 #define BLK_OPEN_WRITE	FMODE_WRITE
 FMODE
+
+cat <<'HINTS'
+
+/* What a bio tells the device of how long its data will live. */
+static inline void qed_bio_copy_hints(struct bio *to, const struct bio *from)
+{
+HINTS
+for member in bi_write_hint bi_write_stream; do
+	! has blk_types.h $member || printf '\tto->%s = from->%s;\n' $member $member
+done
+cat <<'HINTS'
+}
+HINTS
+
+cat <<'LIMITS'
+
+/* Sets the limit with those that have to agree with it, if the device below has them. */
+static inline void qed_limit_write_zeroes(struct queue_limits *limits,
+					  unsigned int max)
+{
+	limits->max_write_zeroes_sectors = max;
+LIMITS
+# Since 6.17 devices tell whether they deallocate what is zeroed, by a limit of its
+# own: none, or the same.
+! has blkdev.h max_hw_wzeroes_unmap_sectors || cat <<'LIMITS'
+	if (limits->max_hw_wzeroes_unmap_sectors)
+		limits->max_hw_wzeroes_unmap_sectors = max;
+LIMITS
+echo "}"
 
 cat <<'SHRINKER'
 

@@ -12,7 +12,7 @@
 #ifndef DM_QED_META_H
 #define DM_QED_META_H
 
-#include <linux/blk_types.h>
+#include <linux/blkdev.h>
 #include <linux/percpu-refcount.h>
 #include <linux/types.h>
 
@@ -25,13 +25,14 @@ struct qed_drop;
 
 /**
  * struct qed_meta_client - what the metadata asks of its user
- * @failed: the metadata has become read-only because of a failed write or a
- *	defect in a table, described by the text. Called once, in process
+ * @failed: the metadata has become read-only because of a failed write, a defect in
+ *	a table, or no space to clear autoclear bits, described by the text; what a flush
+ *	has promised may be lost where @lost says so. Called once, in process
  *	context, with locks of the metadata held: may sleep, must not call back.
  * @want_commit: there are uncommitted changes; a commit is due after the
  *	interval, or at once where @now says so. Called in any context.
  * @flush_failed: what the guest has written may be lost; the mappings are not.
- *	Called in process context.
+ *	Called in any context.
  * @more_space: clusters have become free, or tables can be written again. Called in
  *	process context.
  * @event: something that was asked for is done. Called in process context.
@@ -67,7 +68,7 @@ enum qed_extent_kind {
  * struct qed_extent - the longest range of one kind
  * @sector: its place on the image device, for QED_EXTENT_DATA
  * @nr: length in sectors
- * @hold: for qed_meta_release(), for QED_EXTENT_DATA
+ * @hold: for qed_meta_release(), for QED_EXTENT_DATA; else NULL
  */
 struct qed_extent {
 	sector_t sector;
@@ -166,7 +167,8 @@ struct qed_load_args {
  *
  * Builds the space map by a scan of all tables, except for a clean image with
  * zeroed_from: that one is scanned in the background, and allocates above it
- * until the scan is done. Clears unknown autoclear bits.
+ * until the scan is done. Clears unknown autoclear bits; without space for that the
+ * metadata fails, and serves reads.
  *
  * Context: Process context, may sleep. The caller serialises it with unload.
  * Return: 0, -EUCLEAN for defective tables, -EINTR, -EIO, -ENOMEM, or what
@@ -186,15 +188,43 @@ void qed_meta_unload(struct qed_meta *meta);
 
 /**
  * qed_meta_close() - commit everything and mark the image clean
- * @meta: the loaded metadata, with no change under way
+ * @meta: the running metadata, with no change under way
  *
  * Context: Process context, may sleep.
- * Return: 0 if the image is complete and clean on the device, -EROFS if the
- * metadata has failed before, or the error of the device.
+ * Return: 0 if the image is complete on the device, and clean if there was space for
+ * the header; -EROFS if the metadata has failed before, or the error of the device.
  */
 int qed_meta_close(struct qed_meta *meta);
 
+/**
+ * qed_meta_pause() - leave the image device alone
+ * @meta: the loaded metadata, with no change under way
+ *
+ * For metadata that could not be closed, and is kept: another table may be loaded for
+ * the image meanwhile. On return nothing is in flight, and neither commits nor
+ * reclaiming, trimming, checks and scans touch the device. What is in memory stays.
+ *
+ * Context: Process context, may sleep. The caller serialises it with load and unload.
+ */
+void qed_meta_pause(struct qed_meta *meta);
+
+/*
+ * The end of a pause, unless the metadata has failed: what it has in memory serves
+ * reads, and nothing else. A check that was going on is given up. Context: Process.
+ */
+void qed_meta_continue(struct qed_meta *meta);
+
 bool qed_meta_is_loaded(struct qed_meta *meta);
+
+/**
+ * qed_meta_state() - may the metadata use the image device?
+ * @meta: the metadata
+ *
+ * Context: Any; the answer lasts as long as load, unload and pause are kept from it.
+ * Return: 0; -ENODATA if it is not loaded; -EBUSY if it is paused; -EROFS if it has
+ * failed before the pause, which does not end then.
+ */
+int qed_meta_state(struct qed_meta *meta);
 
 /* The size of the guest's disk in sectors, as of the last read of the header. */
 sector_t qed_meta_guest_sectors(struct qed_meta *meta);
@@ -269,8 +299,9 @@ unsigned int qed_block_hole(struct qed_block *block, u64 cluster,
  * On return NEED_CHECK is durably set and stays so until qed_meta_end().
  *
  * Context: Process context; may sleep and write.
- * Return: 0; -EROFS; -ENOSPC while the image device has no space for tables and the
- * cache is full of what has changed; or the error of the device.
+ * Return: 0; -EROFS; -ENOSPC while the image device has no space for the header, or
+ * none for tables, and the cache is full of what has changed; or the error of the
+ * device.
  */
 int qed_meta_begin(struct qed_meta *meta);
 
@@ -303,13 +334,15 @@ struct qed_space *qed_meta_space(struct qed_meta *meta);
  * @block: the pinned block of the guest clusters
  * @cluster: first guest cluster
  * @run: where they are now
+ * @ordered: the entries must not become durable before the data: what the clusters
+ *	held before it is not what the guest read there
  * @end: do what qed_meta_end() does, too
  *
  * Context: Any, takes the lock of the metadata.
  * Return: 0, or -EROFS if the metadata has failed: nothing is mapped then, or ended.
  */
 int qed_meta_map(struct qed_meta *meta, struct qed_block *block, u64 cluster,
-		 const struct qed_run *run, bool end);
+		 const struct qed_run *run, bool ordered, bool end);
 
 /* The first guest cluster behind the block that maps a cluster. */
 u64 qed_block_end(u64 cluster);
@@ -333,7 +366,7 @@ bool qed_meta_can_unmap(struct qed_meta *meta);
  * @block: the pinned block of the guest clusters
  * @cluster: first guest cluster
  * @nr: number of them, none over the end of the block
- * @drop: takes the clusters; handed over if there are any
+ * @drop: takes the clusters; handed over in any case
  *
  * To be called between qed_meta_begin() and qed_meta_end(), and not while one
  * of the clusters is being written for the first time. The clusters become free
@@ -359,11 +392,40 @@ u64 qed_meta_reclaiming(struct qed_meta *meta);
 int qed_meta_throttle(struct qed_meta *meta);
 
 /**
+ * qed_meta_zero() - make a range of the image device read as zeroes
+ * @meta: the metadata
+ * @sector: first sector of the image device
+ * @nr: number of sectors, may be 0
+ *
+ * Context: Process context, may sleep; in the I/O path, too.
+ * Return: 0 or a negative error.
+ */
+int qed_meta_zero(struct qed_meta *meta, sector_t sector, sector_t nr);
+
+/* Does the image device write zeroes, if @keep with REQ_NOUNMAP? Context: Any. */
+bool qed_meta_takes_zeroes(struct qed_meta *meta, bool keep);
+
+/**
+ * qed_meta_zeroes_failed() - zeroes have failed that the image device was to write
+ * @meta: the metadata
+ * @keep: those with REQ_NOUNMAP
+ * @status: how, not BLK_STS_OK
+ *
+ * Context: Any.
+ * Return: true if it refuses to write such zeroes: qed_meta_takes_zeroes() knows now.
+ */
+bool qed_meta_zeroes_failed(struct qed_meta *meta, bool keep,
+			    blk_status_t status);
+
+/**
  * qed_meta_trim() - give free clusters to the image device, in the background
  * @meta: the loaded metadata
  *
- * Context: Process context.
- * Return: 0, -EROFS, -EBUSY if it is being done, -EOPNOTSUPP.
+ * NEED_CHECK is set before, and not cleared until it is done.
+ *
+ * Context: Process context, may sleep.
+ * Return: 0, -EROFS, -EBUSY if it is being done, -EOPNOTSUPP, -EIO, or -ENOSPC if
+ *	there is too much to be written to the tables.
  */
 int qed_meta_trim(struct qed_meta *meta);
 
@@ -389,8 +451,8 @@ int qed_meta_check(struct qed_meta *meta);
  *
  * Context: Process context, may sleep.
  * Return: 0; -EINVAL if it is smaller, or larger than the geometry allows;
- * -EUCLEAN if tables refer to something behind the old size; -EROFS, or the error
- * of the device.
+ * -EUCLEAN if tables refer to something behind the old size; -EROFS; or the error of
+ * the device. With -ENOSPC nothing has changed.
  */
 int qed_meta_resize(struct qed_meta *meta, u64 sectors);
 
@@ -412,14 +474,24 @@ int qed_meta_resize(struct qed_meta *meta, u64 sectors);
  *
  * Context: Process context, may sleep.
  * Return: 0; -ENOSPC if the image device has no space for the tables, which does
- * no harm and may be tried again; -EROFS if the metadata has failed, or the error
- * of the device. It fails with that, unless only what the guest has written is at
- * stake.
+ * no harm and may be tried again; -EROFS if the metadata has failed; -EBUSY if it is
+ * paused; or the error of the device. It fails with that, unless only what the guest
+ * has written is at stake.
  */
 int qed_meta_commit(struct qed_meta *meta, bool flush);
 
+/*
+ * May the device make a flush of FUA? That says once what other writes it has lost, and no
+ * flush that comes later says it again. A device that offers FUA, such as one of device
+ * mapper, may consist of others that do not. Context: Any.
+ */
+static inline bool qed_fua_flushes(struct block_device *bdev)
+{
+	return bdev_write_cache(bdev);
+}
+
 /**
- * qed_meta_flush_failed() - a flush has failed that was not one of a commit
+ * qed_meta_flush_failed() - a flush of the guest has failed
  * @meta: the loaded metadata
  *
  * If clusters were being allocated beside it what it has lost may be theirs: then the

@@ -3,7 +3,6 @@
  * The way of clusters back to free space, see dm-qed-reclaim.h.
  */
 
-#include <linux/bio.h>
 #include <linux/blkdev.h>
 #include <linux/device-mapper.h>
 #include <linux/err.h>
@@ -18,6 +17,9 @@
 /* More runs than this are not kept at a time: 6 MiB */
 #define QED_MAX_RUNS		(256 * 1024)
 
+/* So many are sorted at a time, and given to the device, unless it is one drop */
+#define QED_SORT_RUNS		(16 * 1024)
+
 /* So much is trimmed in a step */
 #define QED_TRIM_RUNS		256
 #define QED_TRIM_CLUSTERS	4096
@@ -29,47 +31,76 @@
 
 static void generation_drained(struct percpu_ref *ref)
 {
-	complete(&container_of(ref, struct qed_generation, ref)->drained);
+	struct qed_generation *gen = container_of(ref, struct qed_generation,
+						  ref);
+	struct qed_reclaim *reclaim = gen->reclaim;
+	unsigned long flags;
+
+	/* All of it under the lock: then the reclaim may be gone. */
+	spin_lock_irqsave(&reclaim->lock, flags);
+	gen->drained = true;
+	wake_up_all(&reclaim->wait);
+	spin_unlock_irqrestore(&reclaim->lock, flags);
 }
 
-static int generation_init(struct qed_generation *gen)
+static int generation_init(struct qed_generation *gen,
+			   struct qed_reclaim *reclaim)
 {
-	init_completion(&gen->drained);
+	gen->reclaim = reclaim;
 	return percpu_ref_init(&gen->ref, generation_drained,
 			       PERCPU_REF_ALLOW_REINIT, GFP_KERNEL);
 }
 
-/* Wait for the bios that were mapped before this was called. */
-static void wait_for_bios(struct qed_reclaim *reclaim)
+/* New bios belong to another generation from now on. */
+static void start_draining(struct qed_reclaim *reclaim)
 {
 	struct qed_generation *gen = reclaim->current_gen;
 	struct qed_generation *next = reclaim->generations;
 
 	if (next == gen)
 		next++;
-	reinit_completion(&gen->drained);
+	gen->drained = false;
+	reclaim->draining = gen;
 	/* Who sees it sees the tables as they have become. */
 	smp_store_release(&reclaim->current_gen, next);
 	percpu_ref_kill(&gen->ref);
-	wait_for_completion(&gen->drained);
+}
+
+/* Returns false if a pause has come first. */
+static bool drain(struct qed_reclaim *reclaim)
+{
+	struct qed_generation *gen = reclaim->draining;
+	bool drained;
+
+	spin_lock_irq(&reclaim->lock);
+	wait_event_lock_irq(reclaim->wait, gen->drained || reclaim->paused,
+			    reclaim->lock);
+	drained = gen->drained;
+	spin_unlock_irq(&reclaim->lock);
+	if (!drained)
+		return false;
 	percpu_ref_reinit(&gen->ref);
+	reclaim->draining = NULL;
+	return true;
+}
+
+/*
+ * Wait for the bios that were mapped before this was called. Returns false if a
+ * pause has come first.
+ */
+static bool wait_for_bios(struct qed_reclaim *reclaim)
+{
+	/* Left by a pause: there are younger bios in the other one by now. */
+	if (reclaim->draining && !drain(reclaim))
+		return false;
+	start_draining(reclaim);
+	return drain(reclaim);
 }
 
 /*----------------------------------------------------------------
  * The image device
  *----------------------------------------------------------------
  */
-
-/* Which way is there to give clusters to the image device? */
-static bool can_zero(struct qed_reclaim *reclaim)
-{
-	return bdev_write_zeroes_sectors(reclaim->bdev);
-}
-
-static bool can_discard(struct qed_reclaim *reclaim)
-{
-	return bdev_max_discard_sectors(reclaim->bdev);
-}
 
 static int run_cmp(const void *a, const void *b)
 {
@@ -111,61 +142,68 @@ static struct qed_run *join_runs(struct list_head *drops, unsigned int *nr)
 	return runs;
 }
 
-static int pass_down_run(struct qed_reclaim *reclaim, struct bio **bio,
-			 const struct qed_run *run)
+static void pass_down_runs(struct qed_reclaim *reclaim,
+			   struct qed_zeroing *zeroing,
+			   const struct qed_run *runs, unsigned int nr)
 {
-	sector_t sector = run->first << reclaim->cluster_bits;
-	sector_t nr = run->nr << reclaim->cluster_bits;
+	unsigned int i;
 
-	if (can_zero(reclaim))
-		return __blkdev_issue_zeroout(reclaim->bdev, sector, nr,
-					      GFP_NOIO, bio,
-					      BLKDEV_ZERO_NOFALLBACK);
-	__blkdev_issue_discard(reclaim->bdev, sector, nr, GFP_NOIO, bio);
-	return 0;
+	for (i = 0; i < nr; i++)
+		qed_zeroing_add(zeroing, runs[i].first << reclaim->cluster_bits,
+				runs[i].nr << reclaim->cluster_bits);
+}
+
+/* Returns 0, -EINTR for a pause, or what the device has said. */
+static int pass_down_way(struct qed_reclaim *reclaim, struct list_head *drops,
+			 enum qed_zero_way way)
+{
+	struct qed_zeroing zeroing;
+	struct qed_drop *drop;
+	struct qed_run *runs;
+	unsigned int nr;
+
+	runs = join_runs(drops, &nr);
+	qed_zeroing_start(&zeroing, &reclaim->zeroer, way, &reclaim->paused);
+	if (runs) {
+		pass_down_runs(reclaim, &zeroing, runs, nr);
+	} else {
+		list_for_each_entry(drop, drops, list)
+			pass_down_runs(reclaim, &zeroing, drop->runs, drop->nr);
+	}
+	kvfree(runs);
+	return qed_zeroing_end(&zeroing);
 }
 
 /*
- * Give the clusters to the image device. Returns whether they are durably zero: a
- * device that takes none of them back has them as they were.
+ * Give the clusters to the image device. Returns 1 if they are durably zero, 0 if
+ * they are not known to be: a device that takes none of them back has them as
+ * they were; or -EINTR for a pause. What was done decides, not what the device
+ * says of itself by then.
  */
-static bool pass_down(struct qed_reclaim *reclaim, struct list_head *drops)
+static int pass_down(struct qed_reclaim *reclaim, struct list_head *drops)
 {
-	struct qed_drop *drop;
-	struct bio *bio = NULL;
-	struct blk_plug plug;
-	struct qed_run *runs;
-	unsigned int i, nr;
-	int r = 0, r2;
+	int lost = atomic_read(&reclaim->lost_flushes);
+	enum qed_zero_way way;
+	int r;
 
-	runs = join_runs(drops, &nr);
-	blk_start_plug(&plug);
-	if (runs) {
-		for (i = 0; i < nr && !r; i++)
-			r = pass_down_run(reclaim, &bio, &runs[i]);
-	} else {
-		list_for_each_entry(drop, drops, list)
-			for (i = 0; i < drop->nr && !r; i++)
-				r = pass_down_run(reclaim, &bio,
-						  &drop->runs[i]);
-	}
-	if (bio) {
-		r2 = submit_bio_wait(bio);
-		bio_put(bio);
-		r = r ? r : r2;
-	}
-	blk_finish_plug(&plug);
-	kvfree(runs);
-	if (r)
+	/* Tables that are not right cannot tell what is free. */
+	if (!reclaim->client->may_write(reclaim))
+		return 0;
+	do {
+		way = qed_zero_way(&reclaim->zeroer);
+		if (way == QED_ZERO_NONE)
+			return 0;
+		r = pass_down_way(reclaim, drops, way);
+		/* Zeroes that it has refused are not tried again. */
+	} while (r == -EOPNOTSUPP && way == QED_ZERO_UNMAP);
+	if (r && r != -EINTR)
 		DMWARN_LIMIT("%s: cannot give free clusters to the image device: error %d",
 			     reclaim->name, r);
-	if (r || !can_zero(reclaim))
-		return false;
+	if (r || way != QED_ZERO_UNMAP)
+		return r == -EINTR ? r : 0;
 
-	r = blkdev_issue_flush(reclaim->bdev);
-	if (r)
-		reclaim->client->flush_failed(reclaim);
-	return !r;
+	r = reclaim->client->flush(reclaim);
+	return !r && atomic_read(&reclaim->lost_flushes) == lost;
 }
 
 /* The clusters of the drops are free from now on; frees the drops, too. */
@@ -195,23 +233,66 @@ static void make_free(struct qed_reclaim *reclaim, struct list_head *drops,
 	reclaim->client->more_space(reclaim);
 }
 
+/* What a pause has left is the next to be done. */
+static void reclaim_ended(struct qed_reclaim *reclaim, struct list_head *left)
+{
+	spin_lock_irq(&reclaim->lock);
+	list_splice(left, &reclaim->durable);
+	reclaim->working = false;
+	wake_up_all(&reclaim->wait);
+	spin_unlock_irq(&reclaim->lock);
+}
+
+/* Take some of the drops, the first ones, for a step. */
+static void take_some(struct list_head *drops, struct list_head *some)
+{
+	struct qed_drop *drop, *next;
+	unsigned int nr = 0;
+
+	list_for_each_entry_safe(drop, next, drops, list) {
+		nr += drop->nr;
+		if (nr > QED_SORT_RUNS && !list_empty(some))
+			break;
+		list_move_tail(&drop->list, some);
+	}
+}
+
+/* Returns false, with nothing done, if there is a pause. */
+static bool reclaim_some(struct qed_reclaim *reclaim, struct list_head *some)
+{
+	int r = reclaim->passdown ? pass_down(reclaim, some) : 0;
+
+	if (r < 0)
+		return false;
+	make_free(reclaim, some, r);
+	return true;
+}
+
 static void reclaim_durable(struct work_struct *work)
 {
 	struct qed_reclaim *reclaim = container_of(work, struct qed_reclaim,
 						   work);
 	LIST_HEAD(drops);
-	bool zero = false;
+	LIST_HEAD(some);
+	bool done;
 
 	spin_lock_irq(&reclaim->lock);
-	list_splice_init(&reclaim->durable, &drops);
+	if (!reclaim->paused)
+		list_splice_init(&reclaim->durable, &drops);
+	reclaim->working = !list_empty(&drops);
 	spin_unlock_irq(&reclaim->lock);
 	if (list_empty(&drops))
 		return;
 
-	wait_for_bios(reclaim);
-	if (reclaim->passdown && (can_zero(reclaim) || can_discard(reclaim)))
-		zero = pass_down(reclaim, &drops);
-	make_free(reclaim, &drops, zero);
+	done = wait_for_bios(reclaim);
+	while (done && !list_empty(&drops)) {
+		take_some(&drops, &some);
+		done = reclaim_some(reclaim, &some);
+		if (done)
+			INIT_LIST_HEAD(&some);
+	}
+	list_splice(&some, &drops);
+	reclaim_ended(reclaim, &drops);
 }
 
 /*----------------------------------------------------------------
@@ -222,28 +303,25 @@ static void reclaim_durable(struct work_struct *work)
 /* Take the next free clusters, so that nobody else does. */
 static void trim_take(struct qed_reclaim *reclaim, struct qed_drop *drop)
 {
-	u64 next = reclaim->trim_next, left = QED_TRIM_CLUSTERS;
-	u64 end = qed_space_end(reclaim->space);
+	/* Others may want some meanwhile. */
+	u64 most = clamp_t(u64, qed_space_nr_free(reclaim->space) / 2, 1,
+			   QED_TRIM_CLUSTERS);
+	u64 end = READ_ONCE(reclaim->trim_end);
+	u64 next = reclaim->trim_next, left = most;
 	struct qed_run run;
 
-	/* What is above the high-water mark by now is not to be touched. */
-	spin_lock_irq(&reclaim->lock);
-	reclaim->trim_end = min(reclaim->trim_end, end);
-	spin_unlock_irq(&reclaim->lock);
-
 	while (drop->nr < drop->max && left &&
-	       qed_space_take_unzeroed(reclaim->space, next,
-				       reclaim->trim_end, left, &run)) {
+	       qed_space_take_unzeroed(reclaim->space, next, end, left, &run)) {
 		qed_drop_add(drop, run.first, run.nr);
 		next = run.first + run.nr;
 		left -= run.nr;
 	}
 	if (drop->nr < drop->max && left)
-		next = reclaim->trim_end;
+		next = end;
 
 	spin_lock_irq(&reclaim->lock);
 	reclaim->nr_runs += drop->nr;
-	reclaim->nr_clusters += QED_TRIM_CLUSTERS - left;
+	reclaim->nr_clusters += most - left;
 	/* It may have been stopped. */
 	reclaim->trim_next = min(next, reclaim->trim_end);
 	spin_unlock_irq(&reclaim->lock);
@@ -255,61 +333,80 @@ static void trim_step(struct work_struct *work)
 						   trim_work);
 	struct qed_drop *drop = qed_drop_alloc(QED_TRIM_RUNS);
 	LIST_HEAD(drops);
-	bool more;
+	bool more, writable;
 
 	if (drop) {
 		list_add(&drop->list, &drops);
 		trim_take(reclaim, drop);
 		if (drop->nr)
-			make_free(reclaim, &drops, pass_down(reclaim, &drops));
+			make_free(reclaim, &drops,
+				  pass_down(reclaim, &drops) > 0);
 		else
 			kfree(drop);
 	}
+	writable = reclaim->client->may_write(reclaim);
 
 	spin_lock_irq(&reclaim->lock);
-	if (!drop)
-		reclaim->trim_next = reclaim->trim_end;
+	if (!drop || !writable)
+		WRITE_ONCE(reclaim->trim_end, reclaim->trim_next);
 	more = reclaim->trim_next < reclaim->trim_end;
-	spin_unlock_irq(&reclaim->lock);
-	if (!drop)
-		DMWARN("%s: no memory to trim", reclaim->name);
+	reclaim->trimming = more;
 	/* What else there is to reclaim comes before the next step. */
 	if (more)
 		queue_work(reclaim->wq, &reclaim->trim_work);
-	else
-		reclaim->client->trimmed(reclaim);
+	spin_unlock_irq(&reclaim->lock);
+	if (!drop)
+		DMWARN("%s: no memory to trim", reclaim->name);
+	if (more)
+		return;
+	reclaim->client->end_trim(reclaim);
+	reclaim->client->trimmed(reclaim);
+}
+
+/* Returns false if it is being done, or there is a pause. */
+static bool trim_start(struct qed_reclaim *reclaim)
+{
+	u64 end = qed_space_nr(reclaim->space);
+	bool busy;
+
+	spin_lock_irq(&reclaim->lock);
+	busy = reclaim->paused || reclaim->trimming;
+	if (!busy) {
+		reclaim->trimming = true;
+		reclaim->trim_next = 0;
+		WRITE_ONCE(reclaim->trim_end, end);
+		queue_work(reclaim->wq, &reclaim->trim_work);
+	}
+	spin_unlock_irq(&reclaim->lock);
+	return !busy;
 }
 
 int qed_reclaim_trim(struct qed_reclaim *reclaim)
 {
-	u64 end = qed_space_end(reclaim->space);
-	bool busy;
+	int r;
 
-	if (!can_zero(reclaim) && !can_discard(reclaim))
+	if (qed_zero_way(&reclaim->zeroer) == QED_ZERO_NONE)
 		return -EOPNOTSUPP;
-
-	spin_lock_irq(&reclaim->lock);
-	busy = reclaim->trim_next < reclaim->trim_end;
-	if (!busy) {
-		reclaim->trim_next = 0;
-		reclaim->trim_end = end;
-	}
-	spin_unlock_irq(&reclaim->lock);
-	if (busy)
-		return -EBUSY;
-	queue_work(reclaim->wq, &reclaim->trim_work);
-	return 0;
+	r = reclaim->client->begin_trim(reclaim);
+	if (r)
+		return r;
+	if (trim_start(reclaim))
+		return 0;
+	reclaim->client->end_trim(reclaim);
+	return -EBUSY;
 }
 
 bool qed_reclaim_trim_state(struct qed_reclaim *reclaim, u64 *next, u64 *end)
 {
 	unsigned long flags;
+	bool trimming;
 
 	spin_lock_irqsave(&reclaim->lock, flags);
+	trimming = reclaim->trimming;
 	*next = reclaim->trim_next;
 	*end = reclaim->trim_end;
 	spin_unlock_irqrestore(&reclaim->lock, flags);
-	return *next < *end;
+	return trimming;
 }
 
 /*----------------------------------------------------------------
@@ -360,17 +457,21 @@ void qed_reclaim_collect(struct qed_reclaim *reclaim)
 	spin_unlock_irqrestore(&reclaim->lock, flags);
 }
 
+/* Caller holds the lock, so that nothing is queued after a pause has begun. */
+static void queue_durable(struct qed_reclaim *reclaim)
+{
+	if (!reclaim->paused && !list_empty(&reclaim->durable))
+		queue_work(reclaim->wq, &reclaim->work);
+}
+
 void qed_reclaim_durable(struct qed_reclaim *reclaim)
 {
 	unsigned long flags;
-	bool any;
 
 	spin_lock_irqsave(&reclaim->lock, flags);
 	list_splice_tail_init(&reclaim->committing, &reclaim->durable);
-	any = !list_empty(&reclaim->durable);
+	queue_durable(reclaim);
 	spin_unlock_irqrestore(&reclaim->lock, flags);
-	if (any)
-		queue_work(reclaim->wq, &reclaim->work);
 }
 
 u64 qed_reclaim_nr(struct qed_reclaim *reclaim)
@@ -383,15 +484,25 @@ bool qed_reclaim_is_full(struct qed_reclaim *reclaim)
 	return READ_ONCE(reclaim->nr_runs) >= QED_MAX_RUNS;
 }
 
+/* Does something become free without another commit? Caller holds the lock. */
+static bool is_busy(struct qed_reclaim *reclaim)
+{
+	return !reclaim->paused &&
+	       (reclaim->working || !list_empty(&reclaim->durable));
+}
+
 void qed_reclaim_wait(struct qed_reclaim *reclaim)
 {
-	wait_event(reclaim->wait, !qed_reclaim_is_full(reclaim));
+	spin_lock_irq(&reclaim->lock);
+	wait_event_lock_irq(reclaim->wait, !is_busy(reclaim) ||
+			    !qed_reclaim_is_full(reclaim), reclaim->lock);
+	spin_unlock_irq(&reclaim->lock);
 }
 
 static void trim_stop(struct qed_reclaim *reclaim)
 {
 	spin_lock_irq(&reclaim->lock);
-	reclaim->trim_end = reclaim->trim_next;
+	WRITE_ONCE(reclaim->trim_end, reclaim->trim_next);
 	spin_unlock_irq(&reclaim->lock);
 	flush_work(&reclaim->trim_work);
 }
@@ -400,6 +511,25 @@ void qed_reclaim_flush(struct qed_reclaim *reclaim)
 {
 	trim_stop(reclaim);
 	flush_work(&reclaim->work);
+}
+
+void qed_reclaim_pause(struct qed_reclaim *reclaim)
+{
+	spin_lock_irq(&reclaim->lock);
+	WRITE_ONCE(reclaim->paused, true);
+	wake_up_all(&reclaim->wait);
+	spin_unlock_irq(&reclaim->lock);
+	qed_reclaim_flush(reclaim);
+}
+
+void qed_reclaim_continue(struct qed_reclaim *reclaim)
+{
+	unsigned long flags;
+
+	spin_lock_irqsave(&reclaim->lock, flags);
+	WRITE_ONCE(reclaim->paused, false);
+	queue_durable(reclaim);
+	spin_unlock_irqrestore(&reclaim->lock, flags);
 }
 
 /*----------------------------------------------------------------
@@ -424,14 +554,18 @@ int qed_reclaim_init(struct qed_reclaim *reclaim, struct block_device *bdev,
 	INIT_WORK(&reclaim->trim_work, trim_step);
 
 	reclaim->current_gen = reclaim->generations;
-	r = generation_init(&reclaim->generations[0]);
+	r = qed_zeroer_init(&reclaim->zeroer, bdev);
 	if (r)
 		return r;
-	r = generation_init(&reclaim->generations[1]);
+	r = generation_init(&reclaim->generations[0], reclaim);
+	if (r)
+		goto bad_first_generation;
+	r = generation_init(&reclaim->generations[1], reclaim);
 	if (r)
 		goto bad_generation;
 	/* Writes may wait for space, so memory must not wait for it. */
-	reclaim->wq = alloc_ordered_workqueue("dm-qed-reclaim", WQ_MEM_RECLAIM);
+	reclaim->wq = alloc_ordered_workqueue("dm-qed-reclaim/%s",
+					      WQ_MEM_RECLAIM, name);
 	r = -ENOMEM;
 	if (!reclaim->wq)
 		goto bad_wq;
@@ -441,6 +575,8 @@ bad_wq:
 	percpu_ref_exit(&reclaim->generations[1].ref);
 bad_generation:
 	percpu_ref_exit(&reclaim->generations[0].ref);
+bad_first_generation:
+	qed_zeroer_exit(&reclaim->zeroer);
 	return r;
 }
 
@@ -449,6 +585,7 @@ void qed_reclaim_exit(struct qed_reclaim *reclaim)
 	destroy_workqueue(reclaim->wq);
 	percpu_ref_exit(&reclaim->generations[1].ref);
 	percpu_ref_exit(&reclaim->generations[0].ref);
+	qed_zeroer_exit(&reclaim->zeroer);
 }
 
 void qed_reclaim_start(struct qed_reclaim *reclaim, struct qed_space *space,
@@ -456,20 +593,24 @@ void qed_reclaim_start(struct qed_reclaim *reclaim, struct qed_space *space,
 {
 	reclaim->space = space;
 	reclaim->cluster_bits = cluster_bits;
+	qed_zeroer_reset(&reclaim->zeroer);
+	qed_reclaim_continue(reclaim);
 }
 
 void qed_reclaim_stop(struct qed_reclaim *reclaim)
 {
 	struct qed_drop *drop, *next;
 
-	trim_stop(reclaim);
-	cancel_work_sync(&reclaim->work);
-
+	qed_reclaim_pause(reclaim);
 	list_splice_init(&reclaim->committing, &reclaim->dropped);
 	list_splice_init(&reclaim->durable, &reclaim->dropped);
 	list_for_each_entry_safe(drop, next, &reclaim->dropped, list)
 		kfree(drop);
 	INIT_LIST_HEAD(&reclaim->dropped);
+	qed_reclaim_continue(reclaim);
+	/* There are no bios, but a generation may not have come to its end. */
+	if (reclaim->draining)
+		drain(reclaim);
 	reclaim->nr_runs = 0;
 	reclaim->nr_clusters = 0;
 	reclaim->space = NULL;

@@ -20,8 +20,8 @@
 #ifndef DM_QED_RECLAIM_H
 #define DM_QED_RECLAIM_H
 
+#include <linux/atomic.h>
 #include <linux/blk_types.h>
-#include <linux/completion.h>
 #include <linux/list.h>
 #include <linux/percpu-refcount.h>
 #include <linux/rcupdate.h>
@@ -31,6 +31,7 @@
 #include <linux/workqueue.h>
 
 #include "dm-qed-space.h"
+#include "dm-qed-zero.h"
 
 struct qed_reclaim;
 
@@ -51,48 +52,62 @@ struct qed_drop {
 /**
  * struct qed_reclaim_client - what the reclaim asks of its user
  * @more_space: clusters have become free
- * @trimmed: qed_reclaim_trim() is done
- * @flush_failed: the image device could not be flushed: what the guest has written
- *	may be lost
+ * @begin_trim: free clusters are about to be touched, also those above the
+ *	high-water mark; returns 0, or an error if they are not to be
+ * @end_trim: that is over, or has not begun after all
+ * @trimmed: after @end_trim, the trim has come to its end
+ * @may_write: is anything to be written to clusters that no table refers to?
+ * @flush: make durable what the image device has said is written; returns 0 or an error
  *
  * The callbacks are called in process context and may sleep.
  */
 struct qed_reclaim_client {
 	void (*more_space)(struct qed_reclaim *reclaim);
+	int (*begin_trim)(struct qed_reclaim *reclaim);
+	void (*end_trim)(struct qed_reclaim *reclaim);
 	void (*trimmed)(struct qed_reclaim *reclaim);
-	void (*flush_failed)(struct qed_reclaim *reclaim);
+	bool (*may_write)(struct qed_reclaim *reclaim);
+	int (*flush)(struct qed_reclaim *reclaim);
 };
 
 /**
  * struct qed_generation - bios that were mapped in the same period
  * @ref: one for each of them, and one while the period lasts
- * @drained: none of them is left
+ * @reclaim: whose they are
+ * @drained: none of them is left; under the lock
  */
 struct qed_generation {
 	struct percpu_ref ref;
-	struct completion drained;
+	struct qed_reclaim *reclaim;
+	bool drained;
 };
 
 /**
  * struct qed_reclaim - the reclaim of an image
  * @generations: of bios in flight; new ones belong to @current_gen
  * @current_gen: the one that lasts; changed by @work
+ * @draining: the one that @work waits for, also over a pause; of @work alone
  * @bdev: the image device
+ * @zeroer: to zero and to discard what is there
  * @client: callbacks
  * @name: of the device, for messages
  * @passdown: give clusters to the image device
  * @space: the space map, while loaded
  * @cluster_bits: log2 of the cluster size in sectors, while loaded
  * @lock: see there
+ * @paused: @work and @trim_work are not queued, and end as soon as they can
  * @dropped: drops that no commit has collected
  * @committing: those that the current commit has collected, and earlier ones whose
  *	commit was not flushed
  * @durable: those that @work has to do
+ * @working: it does some
  * @nr_runs: of all drops that are not free yet
  * @nr_clusters: of them, and of those that are being trimmed
- * @trim_next: next cluster to look at, @trim_end if nothing is being trimmed
+ * @trimming: from qed_reclaim_trim() to the end of its last step
+ * @trim_next: next cluster to look at
  * @trim_end: where it ends
- * @wait: for drops to become free
+ * @lost_flushes: how many flushes of the image device have failed, whoever asked for them
+ * @wait: for drops to become free, for a generation to be drained, for a pause
  * @wq: of @work and @trim_work, one at a time
  * @work: makes durable drops free
  * @trim_work: gives free clusters to the image device, step by step
@@ -100,24 +115,30 @@ struct qed_generation {
 struct qed_reclaim {
 	struct qed_generation generations[2];
 	struct qed_generation *current_gen;
+	struct qed_generation *draining;
 
 	struct block_device *bdev;
+	struct qed_zeroer zeroer;
 	const struct qed_reclaim_client *client;
 	const char *name;
 	bool passdown;
 	struct qed_space *space;
 	unsigned int cluster_bits;
 
-	/* Protects what follows, up to @wait. Nests inside that of the cache. */
+	/* Protects what follows, up to @trim_end. Nests inside that of the cache. */
 	spinlock_t lock;
+	bool paused;
 	struct list_head dropped;
 	struct list_head committing;
 	struct list_head durable;
+	bool working;
 	u64 nr_runs;
 	u64 nr_clusters;
+	bool trimming;
 	u64 trim_next;
 	u64 trim_end;
 
+	atomic_t lost_flushes;
 	wait_queue_head_t wait;
 	struct workqueue_struct *wq;
 	struct work_struct work;
@@ -144,6 +165,8 @@ void qed_reclaim_exit(struct qed_reclaim *reclaim);
  * @space: its space map, valid until qed_reclaim_stop()
  * @cluster_bits: log2 of the cluster size in sectors
  *
+ * Ends a pause, too.
+ *
  * Context: Process context.
  */
 void qed_reclaim_start(struct qed_reclaim *reclaim, struct qed_space *space,
@@ -151,6 +174,24 @@ void qed_reclaim_start(struct qed_reclaim *reclaim, struct qed_space *space,
 
 /* Forget what is not free yet. No bio may be in flight. May sleep. */
 void qed_reclaim_stop(struct qed_reclaim *reclaim);
+
+/**
+ * qed_reclaim_pause() - leave the image device alone
+ * @reclaim: the reclaim
+ *
+ * On return nothing of the reclaim runs, or will run before qed_reclaim_continue() or
+ * qed_reclaim_start(): it has no bio in flight, and calls none of its callbacks. A
+ * trim has been stopped. What is dropped or durable stays on its list, in use, and
+ * more may come, but it does not become free. Bios that were mapped may go on as
+ * long as they like: they are not waited for.
+ *
+ * Context: Process context; sleeps, but for no longer than bios of the reclaim take
+ *	that have been submitted.
+ */
+void qed_reclaim_pause(struct qed_reclaim *reclaim);
+
+/* Go on with what is durable. Without a pause nothing happens. Context: Any. */
+void qed_reclaim_continue(struct qed_reclaim *reclaim);
 
 /**
  * qed_inflight_get() - a bio is going to be mapped
@@ -172,6 +213,15 @@ static inline struct percpu_ref *qed_inflight_get(struct qed_reclaim *reclaim)
 		ref = &smp_load_acquire(&reclaim->current_gen)->ref;
 	} while (!percpu_ref_tryget_live_rcu(ref));
 	return ref;
+}
+
+/*
+ * A flush of the image device has failed, and tells that but once: zeroes that it may
+ * have lost are not known to be durable, whatever a later one says. Context: Any.
+ */
+static inline void qed_reclaim_flush_failed(struct qed_reclaim *reclaim)
+{
+	atomic_inc(&reclaim->lost_flushes);
 }
 
 /* A drop with room for @max runs, or NULL. Context: Process, may sleep. */
@@ -201,7 +251,7 @@ u64 qed_reclaim_nr(struct qed_reclaim *reclaim);
 /* Are there so many drops that no more should be made? Context: Any. */
 bool qed_reclaim_is_full(struct qed_reclaim *reclaim);
 
-/* Wait until that is not so. What is dropped has to be durable. May sleep. */
+/* Wait until that is not so, or for all that is durable, or for a pause. May sleep. */
 void qed_reclaim_wait(struct qed_reclaim *reclaim);
 
 /* Stop trimming, and wait for all that is durable to become free. May sleep. */
@@ -211,10 +261,11 @@ void qed_reclaim_flush(struct qed_reclaim *reclaim);
  * qed_reclaim_trim() - give free clusters to the image device, in the background
  * @reclaim: the reclaim
  *
- * Those below the high-water mark that are not known to be zero.
+ * All that are not known to be zero, above the high-water mark as well.
  *
- * Context: Process context.
- * Return: 0, -EBUSY if it is being done, -EOPNOTSUPP if the device cannot.
+ * Context: Process context, may sleep.
+ * Return: 0, -EBUSY if it is being done or in a pause, -EOPNOTSUPP if the device
+ *	cannot, or what begin_trim() says.
  */
 int qed_reclaim_trim(struct qed_reclaim *reclaim);
 

@@ -5,6 +5,9 @@
  *
  * It exists in memory only and is built from the tables, so a cluster that
  * nothing references is free: a leak cannot be represented.
+ *
+ * Its lock is held with interrupts off, but only for what does not grow with the
+ * number of clusters (beyond a bit for each 32,768 of them): 50 us at the very most.
  */
 
 #ifndef DM_QED_SPACE_H
@@ -18,7 +21,8 @@ struct qed_space;
  * struct qed_run - a run of adjacent clusters of the image device
  * @first: number of the first cluster
  * @nr: number of clusters
- * @zero: all of them were durably zero when they were allocated
+ * @zero: all of them are durably zero at the moment at which they are handed over, by
+ *	qed_space_alloc() or to qed_space_free(): what they hold, and nothing else
  */
 struct qed_run {
 	u64 first;
@@ -39,13 +43,14 @@ unsigned long *qed_space_bitmap(u64 nr);
  * qed_space_create() - make the space map of a device
  * @nr: number of whole clusters of the device
  * @zeroed_from: clusters from here on are free and durably zero; @nr if none is
+ * @table: number of clusters of a table, not more than bits of a long
  *
  * All clusters below @zeroed_from count as used until qed_space_install().
  *
  * Context: Process context, may sleep.
  * Return: the map or NULL without memory.
  */
-struct qed_space *qed_space_create(u64 nr, u64 zeroed_from);
+struct qed_space *qed_space_create(u64 nr, u64 zeroed_from, unsigned int table);
 void qed_space_destroy(struct qed_space *space);
 
 /**
@@ -65,6 +70,8 @@ void qed_space_install(struct qed_space *space, const unsigned long *used);
  * @space: the map
  * @nr: the new number of whole clusters, ignored unless it is larger
  *
+ * Nothing is known of the new clusters. They can be used one part after the other.
+ *
  * Context: Process context, may sleep.
  * Return: 1 if the map has grown, 0 if there was nothing to do, -ENOMEM.
  */
@@ -73,26 +80,38 @@ int qed_space_grow(struct qed_space *space, u64 nr);
 /**
  * qed_space_alloc() - allocate adjacent clusters
  * @space: the map
- * @least: smallest number of clusters that is of use
  * @want: largest number of clusters to allocate
- * @run: the result
+ * @run: the result, at least one cluster
  *
  * Next-fit, of clusters that are known to be zero as long as there are any: these
- * need no fill, and no order of writes. A run of more than @least clusters is never
- * mixed: all of it is known to be zero or none.
+ * need no fill, and no order of writes. A run is never mixed: all of it is known to
+ * be zero or none.
  *
  * Context: Any, takes the map's lock.
  * Return: 0 or -ENOSPC.
  */
-int qed_space_alloc(struct qed_space *space, u64 least, u64 want,
-		    struct qed_run *run);
+int qed_space_alloc(struct qed_space *space, u64 want, struct qed_run *run);
+
+/**
+ * qed_space_alloc_table() - allocate adjacent clusters for a table
+ * @space: the map
+ * @run: the result; @run.zero if all of them are known to be zero, which are preferred
+ *
+ * There may be none, whatever is free: a table is in one piece. Then the next call
+ * finds that out at once, until something has been freed. There was none at the moment
+ * at which it fails.
+ *
+ * Context: Process context; takes the map's lock in short steps.
+ * Return: 0 or -ENOSPC.
+ */
+int qed_space_alloc_table(struct qed_space *space, struct qed_run *run);
 
 /**
  * qed_space_free() - give back clusters that no durable table refers to
  * @space: the map
- * @run: the clusters; @run.zero says whether they are durably zero by now
+ * @run: the clusters
  *
- * Context: Any.
+ * Context: Any, takes the map's lock in short steps.
  */
 void qed_space_free(struct qed_space *space, const struct qed_run *run);
 
@@ -101,7 +120,7 @@ void qed_space_free(struct qed_space *space, const struct qed_run *run);
  * @space: the map
  * @run: the clusters; something may have been written to them
  *
- * Context: Any.
+ * Context: Any, takes the map's lock in short steps.
  */
 void qed_space_give_back(struct qed_space *space, const struct qed_run *run);
 
@@ -115,7 +134,7 @@ void qed_space_give_back(struct qed_space *space, const struct qed_run *run);
  *
  * It does not count as allocated, see qed_space_count().
  *
- * Context: Process context, takes the map's lock.
+ * Context: Process context; takes the map's lock in short steps.
  * Return: true if there was one.
  */
 bool qed_space_take_unzeroed(struct qed_space *space, u64 from, u64 to,

@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Bios for the image device, see dm-qed-bio.h.
+ */
+
+#include <linux/bio.h>
+#include <linux/device-mapper.h>
+
+#include "dm-qed-bio.h"
+#include "dm-qed-cell.h"
+#include "dm-qed-compat.h"
+#include "dm-qed-mode.h"
+
+/* Bios that can be had without memory */
+#define QED_MIN_BIOS			64
+
+/* A bio for the image device */
+struct qed_clone {
+	struct qed_io *io;
+	struct qed_cell *cell;		/* or NULL */
+	struct percpu_ref *hold;	/* or NULL */
+	struct bio bio;
+};
+
+/*
+ * May the error of a write come from the flush that is a part of it? If it is a lack of
+ * space, it is tried again without FUA, which tells, see qed_io_restart().
+ */
+static bool is_flush_error(blk_status_t error)
+{
+	return error != BLK_STS_NOSPC && error != BLK_STS_AGAIN &&
+	       error != BLK_STS_DM_REQUEUE;
+}
+
+void qed_fua_failed(struct qed *qed, blk_status_t error)
+{
+	if (!qed_fua_flushes(qed->bdev) || !is_flush_error(error))
+		return;
+	qed_lose_writes(qed);
+}
+
+/*
+ * The image device has failed a bio. Does it refuse zeroes, which it is to get as data
+ * then? Has a flush failed? That is noted at once, whatever becomes of the guest's bio.
+ */
+static void bio_failed(struct qed_io *io, struct bio *bio)
+{
+	if (bio->bi_opf & REQ_FUA) {
+		qed_fua_failed(io->qed, bio->bi_status);
+		if (bio->bi_status == BLK_STS_NOSPC)
+			WRITE_ONCE(io->fua_full, qed_fua_flushes(io->qed->bdev));
+	}
+	if (bio_op(bio) == REQ_OP_WRITE_ZEROES &&
+	    qed_meta_zeroes_failed(io->qed->meta, keeps_space(bio),
+				   bio->bi_status))
+		WRITE_ONCE(io->refused, true);
+}
+
+static void bio_done(struct qed_io *io, struct qed_cell *cell,
+		     struct percpu_ref *hold, blk_status_t status)
+{
+	if (unlikely(status == BLK_STS_NOSPC) &&
+	    bio_data_dir(io_bio(io)) == WRITE)
+		WRITE_ONCE(io->lower_full, true);
+	if (unlikely(io->retried) && !status)
+		qed_space_was_found(io->qed);
+	if (cell)
+		status = qed_cell_put(io->qed, cell, status);
+	if (hold)
+		qed_meta_release(hold);
+	qed_io_put(io, status);
+}
+
+static void clone_endio(struct bio *bio)
+{
+	struct qed_clone *clone = container_of(bio, struct qed_clone, bio);
+	struct qed_cell *cell = clone->cell;
+	blk_status_t status = bio->bi_status;
+	struct qed_io *io = clone->io;
+	struct percpu_ref *hold = clone->hold;
+
+	if (unlikely(status))
+		bio_failed(io, bio);
+	bio_put(bio);
+	bio_done(io, cell, hold, status);
+}
+
+static void io_endio(struct bio *bio)
+{
+	struct qed_io *io = bio_io(bio);
+	struct percpu_ref *hold = io->hold;
+
+	if (unlikely(bio->bi_status))
+		bio_failed(io, bio);
+	bio->bi_end_io = io->end_io;
+	io->hold = NULL;
+	bio_done(io, io->cell, hold, bio->bi_status);
+}
+
+static void prepare_bio(struct bio *bio, struct qed_io *io, sector_t sector)
+{
+	bio->bi_iter.bi_sector = sector;
+	/* The commit makes it durable. */
+	if (io->sync)
+		bio->bi_opf &= ~REQ_FUA;
+	bio_clear_polled(bio);
+}
+
+void qed_clone_init(struct bio *bio, struct qed_io *io,
+		    struct qed_cell *cell, const struct qed_extent *to)
+{
+	struct qed_clone *clone = container_of(bio, struct qed_clone, bio);
+
+	clone->io = io;
+	clone->cell = cell;
+	clone->hold = to->hold;
+	bio->bi_end_io = clone_endio;
+	prepare_bio(bio, io, to->sector);
+	atomic_inc(&io->pending);
+}
+
+struct bio *qed_clone_bio(struct qed *qed, struct qed_io *io,
+			  struct qed_cell *cell, const struct qed_extent *to)
+{
+	struct bio *bio = io_bio(io), *clone;
+
+	clone = bio_alloc_clone(qed->bdev, bio, GFP_NOIO, &qed->bs);
+	bio_trim(clone, 0, to->nr);
+	qed_clone_init(clone, io, cell, to);
+	bio_advance(bio, to->nr << SECTOR_SHIFT);
+	return clone;
+}
+
+void qed_io_submit(struct qed_io *io, struct bio *bio)
+{
+	dm_submit_bio_remap(io_bio(io), bio);
+}
+
+int qed_submit_head(struct qed *qed, struct qed_io *io,
+		    struct qed_cell *cell, const struct qed_extent *to)
+{
+	struct bio *bio = io_bio(io);
+
+	if (to->nr < bio_sectors(bio)) {
+		qed_io_submit(io, qed_clone_bio(qed, io, cell, to));
+		return 0;
+	}
+
+	io->cell = cell;
+	io->hold = to->hold;
+	io->end_io = bio->bi_end_io;
+	bio->bi_end_io = io_endio;
+	bio_set_dev(bio, qed->bdev);
+	prepare_bio(bio, io, to->sector);
+	qed_io_submit(io, NULL);
+	return 1;
+}
+
+int qed_bios_init(struct qed *qed)
+{
+	return bioset_init(&qed->bs, QED_MIN_BIOS, offsetof(struct qed_clone, bio),
+			   BIOSET_NEED_BVECS);
+}

@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The header of the image, NEED_CHECK in it, and the end of all writing.
+ *
+ * NEED_CHECK is durably set before anything else on the image device may change, and
+ * cleared when all is durable and nothing is under way: see qed_meta_begin().
+ */
+
+#ifndef DM_QED_HEADER_H
+#define DM_QED_HEADER_H
+
+#include "dm-qed-meta-priv.h"
+
+/**
+ * qed_meta_fail() - stop all writing
+ * @meta: the metadata
+ * @why: the end of a sentence for the administrator
+ *
+ * The tables in memory stay as they are and serve reads; what is on the device is
+ * consistent, and what it lacks no flush has promised.
+ *
+ * Context: Process context, may sleep.
+ */
+void qed_meta_fail(struct qed_meta *meta, const char *why);
+
+/**
+ * qed_flush_lost() - a flush has failed that was not one of the guest
+ * @meta: the loaded metadata
+ *
+ * Or a write that makes the device flush. The next flush of the guest tells that what it
+ * has written may be lost. To be called before anybody waits no longer for the bio.
+ *
+ * Context: Any.
+ */
+void qed_flush_lost(struct qed_meta *meta);
+
+/**
+ * qed_flush() - make durable what the image device has said is written
+ * @meta: the metadata
+ *
+ * Where it fails qed_flush_lost() has been called.
+ *
+ * Context: Process context, may sleep.
+ * Return: 0 or the error of the device, but not -ENOSPC: what is lost is lost, whatever
+ * it calls the reason.
+ */
+int qed_flush(struct qed_meta *meta);
+
+/*
+ * Read or write @len bytes, at most a block, and wait. -ENOSPC is of writes only. Where
+ * FUA has failed that is a flush qed_flush_lost() has been called.
+ */
+int qed_sync_io(struct qed_meta *meta, blk_opf_t opf, sector_t sector,
+		void *data, unsigned int len);
+
+/**
+ * qed_header_read() - read the header, and check what it says
+ * @meta: the metadata; its geometry is set
+ * @error: a phrase for the user where it fails
+ *
+ * Context: Process context, may sleep.
+ * Return: as qed_meta_create().
+ */
+int qed_header_read(struct qed_meta *meta, char **error);
+
+/* Is NEED_CHECK set, on the device or about to be? Context: Any. */
+bool qed_header_needs_check(struct qed_meta *meta);
+
+/**
+ * qed_header_clean() - clear NEED_CHECK, unless it is needed
+ * @meta: the metadata
+ *
+ * Context: Process context, may sleep.
+ * Return: 0, or the error of the device; with -ENOSPC it stays set.
+ */
+int qed_header_clean(struct qed_meta *meta);
+
+/* Clear the autoclear bits that are not known to us: all. Context: Process. */
+int qed_header_clear_autoclear(struct qed_meta *meta);
+
+/* Write another size of the guest's disk, in bytes. Returns like qed_meta_resize(). */
+int qed_header_set_size(struct qed_meta *meta, u64 size);
+
+/*
+ * What qed_meta_end() does; returns whether somebody may wait for the block. Context: Any,
+ * lock of the cache held.
+ */
+bool qed_end_change(struct qed_meta *meta, struct qed_block *block);
+
+#endif /* DM_QED_HEADER_H */

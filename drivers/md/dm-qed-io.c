@@ -1,0 +1,289 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The worker: bios that could not be mapped at once, see dm-qed-io.h.
+ */
+
+#include <linux/bio.h>
+#include <linux/device-mapper.h>
+#include <linux/err.h>
+#include <linux/slab.h>
+#include <linux/workqueue.h>
+
+#include "dm-qed-bio.h"
+#include "dm-qed-cell.h"
+#include "dm-qed-fill.h"
+#include "dm-qed-io.h"
+#include "dm-qed-mode.h"
+#include "dm-qed-reclaim.h"
+
+/*----------------------------------------------------------------
+ * Reads and writes
+ *----------------------------------------------------------------
+ */
+
+/*
+ * Write the head of a bio to clusters that are not mapped, or not any more by
+ * now. Takes over the pinned block, if any. Returns like do_io().
+ */
+static int io_allocate(struct qed *qed, struct qed_io *io,
+		       struct qed_block *block)
+{
+	unsigned long seq = READ_ONCE(qed->nospace_seq);
+	struct qed_cell *new, *cell;
+	int r;
+
+	new = qed_cell_alloc(qed, io_bio(io), block);
+	if (IS_ERR(new)) {
+		r = PTR_ERR(new);
+		return r == -ENOSPC ? qed_io_no_space(qed, io, seq) : r;
+	}
+
+	cell = qed_cell_enter(qed, io, new, &r);
+	if (cell != new)
+		qed_cell_free(qed, new, false);
+	if (!cell)
+		return r == -ENOSPC ? qed_io_no_space(qed, io, seq) : r;
+
+	if (cell == new) {
+		if (unlikely(get_mode(qed) == QED_MODE_OUT_OF_SPACE))
+			qed_found_space(qed, false);
+		qed_check_low_water(qed);
+	}
+	return qed_cell_write(qed, io, cell);
+}
+
+static int io_write_hole(struct qed *qed, struct qed_io *io,
+			 struct qed_block *block)
+{
+	if (io_bio(io)->bi_opf & REQ_FUA || !qed->features.commit_ms)
+		io->sync = true;
+	return io_allocate(qed, io, block);
+}
+
+static int io_write(struct qed *qed, struct qed_io *io,
+		    const struct qed_extent *ext)
+{
+	struct bio *bio = io_bio(io);
+
+	if (!is_writable(qed)) {
+		qed_meta_release(ext->hold);
+		return -EROFS;
+	}
+	if (bio->bi_opf & REQ_FUA) {
+		smp_rmb();	/* see qed_meta_is_durable() */
+		if (!qed_meta_is_durable(qed->meta))
+			io->sync = true;
+	}
+	if (bio_op(bio) == REQ_OP_WRITE_ZEROES &&
+	    !qed_meta_takes_zeroes(qed->meta, keeps_space(bio)))
+		return qed_submit_zeroes(qed, io, ext);
+	return qed_submit_head(qed, io, NULL, ext);
+}
+
+static int io_read_hole(struct qed *qed, struct qed_io *io, unsigned int nr)
+{
+	struct qed_extent nowhere = { .nr = nr };
+	struct bio *clone = qed_clone_bio(qed, io, NULL, &nowhere);
+
+	zero_fill_bio(clone);
+	bio_endio(clone);
+	return 0;
+}
+
+/*----------------------------------------------------------------
+ * Discards and zeroes
+ *----------------------------------------------------------------
+ */
+
+static int io_skip(struct qed_io *io, unsigned int nr)
+{
+	bio_advance(io_bio(io), nr << SECTOR_SHIFT);
+	return 0;
+}
+
+/*
+ * The first sectors of a bio that unmap nothing: a discard leaves them as they
+ * are, zeroes are written in place. Returns like do_io().
+ */
+static int io_keep(struct qed *qed, struct qed_io *io, unsigned int nr)
+{
+	struct bio *bio = io_bio(io);
+	struct qed_extent ext;
+
+	if (bio_op(bio) == REQ_OP_DISCARD)
+		return io_skip(io, nr);
+
+	switch (qed_meta_lookup(qed->meta, bio->bi_iter.bi_sector, nr, &ext)) {
+	case QED_EXTENT_DATA:
+		return io_write(qed, io, &ext);
+	case QED_EXTENT_HOLE:
+		return io_skip(io, ext.nr);
+	case QED_EXTENT_UNCACHED:
+		/* Not any more, or not yet: look again. */
+		return 0;
+	default:
+		return -EIO;
+	}
+}
+
+/*
+ * Unmap whole clusters that @block maps, of which some seem to be mapped. They may have
+ * come to be in more runs than there is room for, or in none. Returns like do_io().
+ */
+static int io_unmap(struct qed *qed, struct qed_io *io,
+		    struct qed_block *block, unsigned int nr)
+{
+	unsigned int bits = qed_meta_cluster_bits(qed->meta);
+	struct bio *bio = io_bio(io);
+	u64 cluster = bio->bi_iter.bi_sector >> bits;
+	sector_t end = bio_end_sector(bio);
+	struct qed_drop *drop;
+	bool waits;
+	int r;
+
+	drop = qed_drop_alloc(max(qed_block_runs(qed->meta, block, cluster, nr),
+				  1U));
+	r = drop ? qed_meta_begin(qed->meta) : -ENOMEM;
+	if (r) {
+		kfree(drop);
+		/* Without memory for it the space stays in use: that is no error. */
+		return r == -ENOMEM || r == -ENOSPC ?
+		       io_keep(qed, io, min(nr << bits, bio_sectors(bio))) : r;
+	}
+	qed_want_idle(qed);
+	r = qed_cells_unmap(qed, io, block, cluster, nr, drop, &waits);
+	qed_meta_end(qed->meta, NULL);
+	if (waits)
+		return 1;
+	if (r < 0)
+		return r;
+	return io_skip(io, min_t(sector_t, (cluster + r) << bits, end) -
+			   (cluster << bits));
+}
+
+/* Zeroes may have to keep their space. What is mapped may not be known yet. */
+static bool may_unmap(struct qed *qed, struct bio *bio)
+{
+	return !keeps_space(bio) && qed_meta_can_unmap(qed->meta);
+}
+
+/* Go on with a discard or with zeroes, up to the end of a table block. */
+static int io_unmap_step(struct qed *qed, struct qed_io *io)
+{
+	unsigned int bits = qed_meta_cluster_bits(qed->meta), nr;
+	struct bio *bio = io_bio(io);
+	sector_t sector = bio->bi_iter.bi_sector, end = bio_end_sector(bio);
+	u64 cluster = sector >> bits, stop;
+	struct qed_block *block;
+	int r;
+
+	io->sync |= !!(bio->bi_opf & REQ_FUA);
+	/* Nothing is unmapped while too much is, and there is no space to commit that. */
+	r = qed_meta_throttle(qed->meta);
+	if (r && r != -ENOSPC)
+		return r;
+	block = qed_block_get(qed->meta, cluster, false);
+	if (IS_ERR(block))
+		return PTR_ERR(block);
+
+	/* The last cluster of the image may be a part: it is a whole one. */
+	stop = end == qed_meta_guest_sectors(qed->meta) ?
+	       ((end - 1) >> bits) + 1 : end >> bits;
+	stop = min(stop, qed_block_end(cluster));
+	end = min(end, qed_block_end(cluster) << bits);
+	nr = stop > cluster ? stop - cluster : 0;
+	if (sector != cluster << bits)
+		nr = 0;
+
+	if (!block)
+		return io_skip(io, end - sector);
+	if (!nr)
+		r = io_keep(qed, io, min(end, (cluster + 1) << bits) - sector);
+	else if (!qed_block_runs(qed->meta, block, cluster, nr))
+		r = io_skip(io, min(end, (cluster + nr) << bits) - sector);
+	else if (r || !may_unmap(qed, bio))
+		r = io_keep(qed, io, end - sector);
+	else
+		r = io_unmap(qed, io, block, nr);
+	qed_block_put(qed->meta, block);
+	return r;
+}
+
+/*----------------------------------------------------------------
+ * The worker
+ *----------------------------------------------------------------
+ */
+
+/* Go on with the head of a bio, as far as it is of one kind. */
+static int io_step(struct qed *qed, struct qed_io *io)
+{
+	struct bio *bio = io_bio(io);
+	bool write = bio_data_dir(bio) == WRITE;
+	sector_t sector = bio->bi_iter.bi_sector;
+	u64 cluster = sector >> qed_meta_cluster_bits(qed->meta);
+	enum qed_extent_kind kind;
+	struct qed_block *block;
+	struct qed_extent ext;
+
+	if (is_unmapping(bio))
+		return io_unmap_step(qed, io);
+
+	/* Pinned, the block is there for the lookup. What that finds is what counts. */
+	block = qed_block_get(qed->meta, cluster, false);
+	if (IS_ERR(block))
+		return PTR_ERR(block);
+	kind = qed_meta_lookup(qed->meta, sector, bio_sectors(bio), &ext);
+	if (write && kind == QED_EXTENT_HOLE)
+		return io_write_hole(qed, io, block);
+	if (block)
+		qed_block_put(qed->meta, block);
+
+	switch (kind) {
+	case QED_EXTENT_DATA:
+		return write ? io_write(qed, io, &ext) :
+			       qed_submit_head(qed, io, NULL, &ext);
+	case QED_EXTENT_HOLE:
+		return io_read_hole(qed, io, ext.nr);
+	case QED_EXTENT_UNCACHED:
+		/* Somebody has just made the table. */
+		return 0;
+	default:
+		return -EIO;
+	}
+}
+
+/*
+ * A step returns 0 to go on with the rest of the bio, 1 if the bio has been
+ * handed over, to the image device or to a list that will bring it back here,
+ * and otherwise an error.
+ */
+static void do_io(struct work_struct *work)
+{
+	struct qed_io *io = container_of(work, struct qed_io, work);
+	struct bio *bio = io_bio(io);
+	int r = 0;
+
+	if (unlikely(io->wait))
+		r = qed_io_lower_full(io->qed, io);
+	while (!r && bio_sectors(bio))
+		r = io_step(io->qed, io);
+	if (r <= 0)
+		qed_io_put(io, errno_to_blk_status(r));
+}
+
+void qed_io_init(struct qed *qed, struct qed_io *io)
+{
+	INIT_WORK(&io->work, do_io);
+	io->qed = qed;
+	atomic_set(&io->pending, 1);
+	io->status = BLK_STS_OK;
+	io->sync = false;
+	io->lower_full = false;
+	io->fua_full = false;
+	io->doubt = false;
+	io->refused = false;
+	io->wait = false;
+	io->retried = false;
+	io->flush = false;
+	io->hold = NULL;
+}

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Where a range of the guest is: see qed_meta_lookup() in dm-qed-meta.h. Takes no lock,
+ * and does not sleep.
+ */
+
+#include <linux/rcupdate.h>
+
+#include "dm-qed-meta-priv.h"
+
+/* Without a cached block only the L1 can tell; up to the end of the block. */
+static enum qed_extent_kind lookup_l1(struct qed_meta *meta, u64 cluster,
+				      unsigned int offset, unsigned int nr,
+				      struct qed_extent *ext)
+{
+	u64 entry = l1_entry(meta, cluster >> meta->geo.table_shift);
+	u64 left = QED_BLOCK_ENTRIES - cluster % QED_BLOCK_ENTRIES;
+
+	ext->nr = min_t(u64, nr, left * cluster_sectors(meta) - offset);
+	if (entry == QED_ENTRY_UNALLOCATED)
+		return QED_EXTENT_HOLE;
+	return entry == QED_ENTRY_BAD ? QED_EXTENT_BAD : QED_EXTENT_UNCACHED;
+}
+
+/*
+ * How many clusters after the one at @i, which has @entry, go on in the same way? A
+ * data extent ends where its clusters stop being adjacent, and goes on in the next
+ * block. No entry is read twice: it may change at any time. Not inline, for the sake of
+ * bios within a cluster.
+ */
+static noinline unsigned int run_length(struct qed_meta *meta,
+					struct qed_block *block, unsigned int i,
+					u64 entry, unsigned int max)
+{
+	enum qed_extent_kind kind = entry_kind(entry);
+	u64 step = 0, next;
+	unsigned int n;
+
+	if (kind == QED_EXTENT_DATA)
+		step = 1ULL << meta->geo.cluster_shift;
+	for (n = 0; n < max; n++) {
+		if (++i == QED_BLOCK_ENTRIES) {
+			if (!step)
+				break;
+			block = qed_cache_find(&meta->cache, block->nr + 1);
+			if (!block)
+				break;
+			i = 0;
+		}
+		next = qed_entry_read(block, i);
+		entry += step;
+		if (step ? next != entry : entry_kind(next) != kind)
+			break;
+	}
+	return n;
+}
+
+/* The extent at @offset of a cluster that has @entry, @i in its block. */
+static void fill_extent(struct qed_meta *meta, struct qed_block *block,
+			unsigned int i, u64 entry, unsigned int offset,
+			unsigned int nr, struct qed_extent *ext)
+{
+	unsigned int bits = meta->geo.cluster_shift - SECTOR_SHIFT;
+
+	ext->sector = (entry >> SECTOR_SHIFT) + offset;
+	ext->nr = nr;
+	if (offset + nr > 1U << bits) {
+		u64 max = (offset + nr - 1) >> bits;
+		u64 run = run_length(meta, block, i, entry, max);
+
+		ext->nr = min_t(u64, nr, ((run + 1) << bits) - offset);
+	}
+}
+
+/*
+ * The hold comes before the search for the block. Whatever is found afterwards, even in
+ * a block that has just been evicted, was not freed before, and is not as long as the
+ * hold lasts.
+ */
+enum qed_extent_kind qed_meta_lookup(struct qed_meta *meta, sector_t sector,
+				     unsigned int nr, struct qed_extent *ext)
+{
+	unsigned int bits = meta->geo.cluster_shift - SECTOR_SHIFT;
+	unsigned int offset = sector & ((1U << bits) - 1), i;
+	u64 cluster = sector >> bits, entry;
+	enum qed_extent_kind kind;
+	struct qed_block *block;
+
+	rcu_read_lock();
+	ext->hold = qed_inflight_get(&meta->reclaim);
+	block = qed_cache_find(&meta->cache, cluster >> QED_BLOCK_BITS);
+	if (likely(block)) {
+		i = cluster % QED_BLOCK_ENTRIES;
+		entry = qed_entry_read(block, i);
+		kind = entry_kind(entry);
+		fill_extent(meta, block, i, entry, offset, nr, ext);
+	} else {
+		kind = lookup_l1(meta, cluster, offset, nr, ext);
+	}
+	if (kind != QED_EXTENT_DATA) {
+		qed_meta_release(ext->hold);
+		ext->hold = NULL;
+	}
+	rcu_read_unlock();
+	return kind;
+}
+
+bool qed_meta_is_durable(struct qed_meta *meta)
+{
+	return READ_ONCE(meta->txn) == QED_TXN_DURABLE;
+}

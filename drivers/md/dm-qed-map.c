@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The mapping of bios, see dm-qed-map.h. Nothing here sleeps.
+ */
+
+#include <linux/bio.h>
+#include <linux/device-mapper.h>
+
+#include "dm-qed-bio.h"
+#include "dm-qed-compat.h"
+#include "dm-qed-io.h"
+#include "dm-qed-map.h"
+#include "dm-qed-mode.h"
+
+/* Who polls is ready to wait, and has no way to try again. */
+static int map_later(struct qed *qed, struct bio *bio)
+{
+	struct qed_io *io = bio_io(bio);
+
+	if ((bio->bi_opf & (REQ_NOWAIT | REQ_POLLED)) == REQ_NOWAIT) {
+		bio_wouldblock_error(bio);
+		return DM_MAPIO_SUBMITTED;
+	}
+
+	bio->bi_opf &= ~REQ_NOWAIT;
+	bio_clear_polled(bio);
+	qed_io_init(qed, io);
+	io->iter = bio->bi_iter;
+	queue_work(qed->wq, &io->work);
+	return DM_MAPIO_SUBMITTED;
+}
+
+static int map_flush(struct qed *qed, struct bio *bio)
+{
+	struct qed_io *io = bio_io(bio);
+
+	io->losses = READ_ONCE(qed->losses);
+	io->flush = qed_meta_is_durable(qed->meta) && !qed_is_lost(qed);
+	if (io->flush) {
+		bio_set_dev(bio, qed->bdev);
+		return DM_MAPIO_REMAPPED;
+	}
+	qed_complete_after_commit(qed, bio);
+	return DM_MAPIO_SUBMITTED;
+}
+
+int qed_map(struct dm_target *ti, struct bio *bio)
+{
+	enum qed_mode mode;
+	enum qed_extent_kind kind;
+	struct qed *qed = ti->private;
+	struct qed_io *io = bio_io(bio);
+	struct qed_extent ext;
+
+	io->hold = NULL;
+	mode = get_mode(qed);
+	if (unlikely(mode == QED_MODE_FAIL))
+		return DM_MAPIO_KILL;
+	if (unlikely(bio->bi_opf & REQ_PREFLUSH))
+		return map_flush(qed, bio);
+	if (unlikely(bio->bi_opf & REQ_FUA)) {
+		if (qed_is_lost(qed))
+			return DM_MAPIO_KILL;
+		io->flush = false;
+	}
+	if (bio_data_dir(bio) == WRITE) {
+		if (unlikely(mode == QED_MODE_RO))
+			return DM_MAPIO_KILL;
+		if (unlikely(is_unmapping(bio)))
+			return map_later(qed, bio);
+	}
+
+	/* One target per table: guest sectors are device sectors. */
+	kind = qed_meta_lookup(qed->meta, bio->bi_iter.bi_sector,
+			       bio_sectors(bio), &ext);
+	if (ext.nr < bio_sectors(bio)) {
+		/*
+		 * All or nothing, as bio_split_rw() has it: once a part is under way
+		 * nobody could try again where the next part would block.
+		 */
+		if (unlikely(bio->bi_opf & (REQ_NOWAIT | REQ_POLLED))) {
+			if (ext.hold)
+				qed_meta_release(ext.hold);
+			return map_later(qed, bio);
+		}
+		dm_accept_partial_bio(bio, ext.nr);
+	}
+
+	switch (kind) {
+	case QED_EXTENT_DATA:
+		/* A mapping that is not durable needs a commit after FUA. */
+		if (unlikely(bio->bi_opf & REQ_FUA)) {
+			smp_rmb();	/* see qed_meta_is_durable() */
+			if (!qed_meta_is_durable(qed->meta)) {
+				qed_meta_release(ext.hold);
+				return map_later(qed, bio);
+			}
+			io->flush = true;
+		}
+		io->hold = ext.hold;
+		io->iter = bio->bi_iter;
+		bio_set_dev(bio, qed->bdev);
+		bio->bi_iter.bi_sector = ext.sector;
+		return DM_MAPIO_REMAPPED;
+
+	case QED_EXTENT_HOLE:
+		if (bio_data_dir(bio) == WRITE)
+			return map_later(qed, bio);
+		zero_fill_bio(bio);
+		bio_endio(bio);
+		return DM_MAPIO_SUBMITTED;
+
+	case QED_EXTENT_UNCACHED:
+		return map_later(qed, bio);
+
+	default:
+		return DM_MAPIO_KILL;
+	}
+}
+
+/*
+ * The image device had no space for a bio that was mapped at once: it goes on in the
+ * worker, which waits for space. Not inline, for the sake of those that had.
+ */
+static noinline int end_io_no_space(struct qed *qed, struct bio *bio)
+{
+	struct qed_io *io = bio_io(bio);
+	bool again = io->hold && bio_data_dir(bio) == WRITE;
+
+	if (io->hold)
+		qed_meta_release(io->hold);
+	if (!again)
+		return DM_ENDIO_DONE;
+	bio->bi_opf &= ~REQ_NOWAIT;
+	qed_io_init(qed, io);
+	io->lower_full = true;
+	io->fua_full = bio->bi_opf & REQ_FUA && qed_fua_flushes(qed->bdev);
+	qed_io_restart(io);
+	return DM_ENDIO_INCOMPLETE;
+}
+
+/*
+ * A flush ends, or a write with FUA. What fails beside it may be about the same. Only a
+ * flush that fails tells: the other one has promised nothing of other writes.
+ */
+static noinline void flush_ended(struct qed *qed, struct bio *bio,
+				 blk_status_t *error)
+{
+	struct qed_io *io = bio_io(bio);
+	bool is_flush = bio->bi_opf & REQ_PREFLUSH, below = io->flush && *error;
+
+	if (!*error && qed_is_lost(qed))
+		*error = BLK_STS_IOERR;
+	if (is_flush && *error && *error != BLK_STS_DM_REQUEUE)
+		qed_tell_lost(qed, io->losses, below);
+	if (is_flush && below)
+		qed_meta_flush_failed(qed->meta);
+	else if (below)
+		qed_fua_failed(qed, *error);
+}
+
+/* Called for every bio that qed_map() has got, also if it was mapped later. */
+int qed_end_io(struct dm_target *ti, struct bio *bio,
+	       blk_status_t *error)
+{
+	struct qed *qed = ti->private;
+	struct qed_io *io = bio_io(bio);
+
+	if (unlikely(bio->bi_opf & (REQ_PREFLUSH | REQ_FUA)))
+		flush_ended(qed, bio, error);
+	if (unlikely(*error == BLK_STS_NOSPC))
+		return end_io_no_space(qed, bio);
+	if (io->hold)
+		qed_meta_release(io->hold);
+	return DM_ENDIO_DONE;
+}

@@ -1,0 +1,222 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Status and messages, see dm-qed-status.h and the documentation of the target.
+ */
+
+#include <linux/device-mapper.h>
+#include <linux/kstrtox.h>
+#include <linux/string.h>
+
+#include "dm-qed-mode.h"
+#include "dm-qed-status.h"
+
+#define DM_MSG_PREFIX "qed"
+
+/*----------------------------------------------------------------
+ * Status
+ *----------------------------------------------------------------
+ */
+
+static void status_count(char *result, unsigned int maxlen, unsigned int *pos,
+			 bool known, u64 count, u64 of)
+{
+	unsigned int sz = *pos;
+
+	if (known)
+		DMEMIT(" %llu/%llu", count, of);
+	else
+		DMEMIT(" -/%llu", of);
+	*pos = sz;
+}
+
+static void status_space(struct qed *qed, const struct qed_meta_stats *stats,
+			 char *result, unsigned int maxlen, unsigned int *pos)
+{
+	unsigned int sz = *pos;
+
+	if (stats->known)
+		DMEMIT(" %llu/%llu/%llu", stats->free, stats->zero,
+		       stats->reclaiming);
+	else
+		DMEMIT(" -");
+	DMEMIT(" %u", READ_ONCE(qed->nr_nospace));
+	if (stats->trimming)
+		DMEMIT(" %llu/%llu", stats->trimmed, stats->trim_end);
+	else
+		DMEMIT(" -");
+	switch (stats->check) {
+	case QED_CHECK_NONE:
+		DMEMIT(" -");
+		break;
+	case QED_CHECK_RUNNING:
+		DMEMIT(" %llu/%llu", stats->checked, stats->blocks);
+		break;
+	case QED_CHECK_DONE:
+		DMEMIT(" %llu,%llu", stats->leaks, stats->defects);
+		break;
+	}
+	*pos = sz;
+}
+
+/*
+ * <cluster size in sectors> <used>/<total clusters of the device>
+ * <mapped>/<virtual clusters> <cached KiB>/<limit KiB> <dirty blocks>
+ * <allocations in flight> <commits> <mode> <needs_check|->
+ * <free>/<zeroed>/<reclaiming clusters> <queued bios> <trim> <check>
+ */
+static void status_info(struct qed *qed, char *result, unsigned int maxlen)
+{
+	struct qed_meta_stats stats;
+	unsigned int sz = 0;
+
+	qed_meta_get_stats(qed->meta, &stats);
+	DMEMIT("%u", 1U << qed_meta_cluster_bits(qed->meta));
+	status_count(result, maxlen, &sz, stats.known, stats.used, stats.total);
+	status_count(result, maxlen, &sz, stats.known, stats.mapped,
+		     stats.virtual);
+	DMEMIT(" %llu/%llu %llu %llu %llu %s %s", stats.cached_kib,
+	       stats.cache_limit_kib, stats.dirty_blocks, stats.changes,
+	       stats.commits, qed_mode_name(get_mode(qed)),
+	       stats.needs_check ? "needs_check" : "-");
+	status_space(qed, &stats, result, maxlen, &sz);
+}
+
+/* zeroed_from is left out: it has been true once, before the image was used. */
+static void status_table(struct qed *qed, char *result, unsigned int maxlen)
+{
+	const struct qed_features *f = &qed->features;
+	bool cache = f->cache_kib != QED_DEFAULT_CACHE_KIB;
+	bool commit = f->commit_ms != QED_DEFAULT_COMMIT_MS;
+	unsigned int sz = 0;
+	unsigned int nr = f->read_only + f->error_if_no_space +
+			  f->ignore_discard + f->no_discard_passdown +
+			  2 * cache + 2 * commit + 2 * !!f->low_water;
+
+	DMEMIT("%s", qed->dev->name);
+	if (nr)
+		DMEMIT(" %u", nr);
+	if (f->read_only)
+		DMEMIT(" read_only");
+	if (cache)
+		DMEMIT(" cache_kib %u", f->cache_kib);
+	if (commit)
+		DMEMIT(" commit_interval %u", f->commit_ms);
+	if (f->error_if_no_space)
+		DMEMIT(" error_if_no_space");
+	if (f->low_water)
+		DMEMIT(" low_water %llu", f->low_water);
+	if (f->ignore_discard)
+		DMEMIT(" ignore_discard");
+	if (f->no_discard_passdown)
+		DMEMIT(" no_discard_passdown");
+}
+
+static void status_ima(struct qed *qed, char *result, unsigned int maxlen)
+{
+	const struct qed_features *f = &qed->features;
+	unsigned int sz = 0;
+
+	DMEMIT_TARGET_NAME_VERSION(qed->ti->type);
+	DMEMIT(",image_device_name=%s,cluster_sectors=%u,image_sectors=%llu",
+	       qed->dev->name, 1U << qed_meta_cluster_bits(qed->meta),
+	       (unsigned long long)qed_meta_guest_sectors(qed->meta));
+	DMEMIT(",read_only=%c,cache_kib=%u,commit_interval=%u",
+	       f->read_only ? 'y' : 'n', f->cache_kib, f->commit_ms);
+	DMEMIT(",error_if_no_space=%c,low_water=%llu,ignore_discard=%c,no_discard_passdown=%c;",
+	       f->error_if_no_space ? 'y' : 'n', f->low_water,
+	       f->ignore_discard ? 'y' : 'n',
+	       f->no_discard_passdown ? 'y' : 'n');
+}
+
+void qed_status(struct dm_target *ti, status_type_t type,
+		unsigned int status_flags, char *result,
+		unsigned int maxlen)
+{
+	struct qed *qed = ti->private;
+
+	switch (type) {
+	case STATUSTYPE_INFO:
+		status_info(qed, result, maxlen);
+		break;
+	case STATUSTYPE_TABLE:
+		status_table(qed, result, maxlen);
+		break;
+	case STATUSTYPE_IMA:
+		status_ima(qed, result, maxlen);
+		break;
+	}
+}
+
+/*----------------------------------------------------------------
+ * Messages
+ *----------------------------------------------------------------
+ */
+
+/* Make everything durable that has been completed. */
+static int message_commit(struct qed *qed)
+{
+	int r = qed_meta_commit(qed->meta, true);
+
+	if (r == -ENOSPC) {
+		qed_set_mode(qed, QED_MODE_OUT_OF_SPACE, false);
+		/* The way back is that of do_commit(), which is to find the same. */
+		mod_delayed_work(qed->commit_wq, &qed->commit_work, 0);
+	}
+	/* It is the guest's flush that tells, too. */
+	return READ_ONCE(qed->lost) ? -EIO : r;
+}
+
+static int message_resize(struct qed *qed, const char *arg)
+{
+	u64 sectors;
+
+	if (kstrtou64(arg, 10, &sectors)) {
+		DMWARN("%s: resize needs a number of sectors, not %s",
+		       qed_name(qed), arg);
+		return -EINVAL;
+	}
+	return qed_meta_resize(qed->meta, sectors);
+}
+
+static int message_trim(struct qed *qed)
+{
+	int r = qed_meta_trim(qed->meta);
+
+	/* NEED_CHECK is set now, and nobody else may come to have it cleared. */
+	if (!r)
+		qed_want_idle(qed);
+	return r;
+}
+
+/* Returns 1 if there is no such message. Caller holds life_mutex. */
+static int do_message(struct qed *qed, unsigned int argc, char **argv)
+{
+	int r = qed_meta_state(qed->meta);
+
+	/* Nothing is left to commit while the device is suspended. */
+	if (argc == 1 && !strcasecmp(argv[0], "commit"))
+		return r ? (r == -ENODATA ? 0 : r) : message_commit(qed);
+	if (argc == 1 && !strcasecmp(argv[0], "trim"))
+		return r ? r : message_trim(qed);
+	if (argc == 1 && !strcasecmp(argv[0], "check"))
+		return r ? r : qed_meta_check(qed->meta);
+	if (argc == 2 && !strcasecmp(argv[0], "resize"))
+		return r ? r : message_resize(qed, argv[1]);
+	return 1;
+}
+
+int qed_message(struct dm_target *ti, unsigned int argc, char **argv,
+		char *result, unsigned int maxlen)
+{
+	struct qed *qed = ti->private;
+	int r;
+
+	mutex_lock(&qed->life_mutex);
+	r = do_message(qed, argc, argv);
+	mutex_unlock(&qed->life_mutex);
+	if (r <= 0)
+		return r;
+
+	DMWARN("%s: unrecognised message %s", qed_name(qed), argv[0]);
+	return -EINVAL;
+}

@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The target as its rooms see it: what belongs to a table, and to a bio.
+ *
+ * A bio comes in by dm-qed-map. What cannot be mapped at once goes on in the worker,
+ * dm-qed-io, which writes to new clusters by way of dm-qed-fill, sends bios to the image
+ * device by dm-qed-bio, and keeps clusters apart that are being written for the first time
+ * in dm-qed-cell. dm-qed-mode knows what the target is able to do, and keeps the bios
+ * that wait. Each calls those after it only.
+ */
+
+#ifndef DM_QED_TARGET_H
+#define DM_QED_TARGET_H
+
+#include <linux/bio.h>
+#include <linux/blkdev.h>
+#include <linux/device-mapper.h>
+#include <linux/list.h>
+#include <linux/mempool.h>
+#include <linux/mutex.h>
+#include <linux/rbtree.h>
+#include <linux/spinlock.h>
+#include <linux/workqueue.h>
+
+#include "dm-qed-meta.h"
+
+struct qed_cell;
+
+/**
+ * enum qed_mode - what the target is able to do
+ * @QED_MODE_RW: everything
+ * @QED_MODE_OUT_OF_SPACE: all but writes that need a cluster; these wait, or
+ *	fail under error_if_no_space
+ * @QED_MODE_RO: reads; asked for, or because the metadata has failed
+ * @QED_MODE_FAIL: nothing, there is no metadata
+ */
+enum qed_mode {
+	QED_MODE_RW,
+	QED_MODE_OUT_OF_SPACE,
+	QED_MODE_RO,
+	QED_MODE_FAIL,
+};
+
+struct qed_features {
+	bool read_only;
+	bool error_if_no_space;
+	bool ignore_discard;
+	bool no_discard_passdown;
+	bool zeroed;
+	u64 zeroed_from;		/* clusters */
+	u64 low_water;			/* clusters */
+	unsigned int cache_kib;
+	unsigned int commit_ms;
+};
+
+struct qed {
+	/* What .map needs; constant but for the mode. */
+	struct qed_meta *meta;
+	struct block_device *bdev;
+	enum qed_mode mode;		/* changed by qed_set_mode() only */
+
+	struct dm_target *ti;
+	struct dm_dev *dev;
+	struct qed_features features;
+	struct qed_meta_client client;
+
+	struct workqueue_struct *wq;		/* of bios that have to wait */
+	struct workqueue_struct *commit_wq;	/* what the others may wait for */
+	struct delayed_work commit_work;
+	bool commit_fails;		/* without space; only commit_work sets it */
+	bool commit_short;		/* of space, and not made since; so does a suspend */
+	struct delayed_work idle_work;
+	struct delayed_work no_space_work;
+	struct work_struct space_work;	/* there has been space for a write */
+
+	/*
+	 * Protects the members up to the next comment. Taken in bio completion
+	 * context; the locks of metadata and space map nest inside.
+	 */
+	spinlock_t lock;
+	struct rb_root cells;		/* by guest cluster, none overlap */
+	struct bio_list commit_bios;	/* complete when all is durable */
+	struct bio_list nospace_bios;	/* wait for clusters */
+	unsigned int nr_nospace;	/* length of that list */
+	unsigned long nospace_seq;	/* counts when they should try again */
+	bool lower_full;		/* the image device itself has no space */
+	bool commit_full;		/* not even for tables: commit_bios wait */
+	bool flush_wanted;		/* by those that wait for clusters */
+	bool lost;			/* writes: flushes fail until a suspend */
+	bool told;			/* one of them has, since the last loss */
+	unsigned int losses;		/* counts those that the guest is to be told of */
+
+	mempool_t cell_pool;
+	struct bio_set bs;
+
+	/* Serialises changes of the mode, what depends on it, low_water events. */
+	struct mutex mode_mutex;
+	bool no_space_expired;		/* who waits for space has waited too long */
+	bool low_water_reached;
+
+	/* Serialises load and unload of the metadata with messages. */
+	struct mutex life_mutex;
+
+	/* Under claims_mutex: */
+	struct list_head claim;		/* if active, or if writes are lost */
+	bool active;			/* the image is in use */
+};
+
+/**
+ * struct qed_io - a bio of the guest that could not be mapped at once
+ * @work: to go on with it
+ * @qed: the target
+ * @pending: bios below, and one for the work itself
+ * @status: of the first of them that failed
+ * @sync: complete it only after a commit and a flush
+ * @lower_full: the image device has had no space for some of it: try all again
+ * @fua_full: so it said of a write with FUA, maybe of the flush that is a part of it
+ * @doubt: that is why it is tried without FUA: if there is space now, it was the flush
+ * @refused: the image device does not write zeroes by itself: try all again
+ * @wait: for space there before that
+ * @retried: so it did once
+ * @flush: it has gone to the image device as a flush or, mapped at once, with FUA; of these
+ *	only
+ * @losses: of the target when it came; of flushes only
+ * @end_io: the one to restore when the bio itself comes back from below
+ * @cell: that it writes to then, or NULL
+ * @hold: of the extent that the bio itself was mapped to, or NULL
+ * @iter: of the whole bio
+ *
+ * Its bio is advanced over what was submitted so far. Of a bio that could be mapped
+ * at once only @hold, @flush, @losses and, if it writes, @iter are valid.
+ */
+struct qed_io {
+	struct work_struct work;
+	struct qed *qed;
+	atomic_t pending;
+	blk_status_t status;
+	bool sync;
+	bool lower_full;
+	bool fua_full;
+	bool doubt;
+	bool refused;
+	bool wait;
+	bool retried;
+	bool flush;
+	unsigned int losses;
+	bio_end_io_t *end_io;
+	struct qed_cell *cell;
+	struct percpu_ref *hold;
+	struct bvec_iter iter;
+};
+
+static inline const char *qed_name(struct qed *qed)
+{
+	return dm_table_device_name(qed->ti->table);
+}
+
+static inline struct bio *io_bio(struct qed_io *io)
+{
+	return dm_bio_from_per_bio_data(io, sizeof(*io));
+}
+
+static inline struct qed_io *bio_io(struct bio *bio)
+{
+	return dm_per_bio_data(bio, sizeof(struct qed_io));
+}
+
+/* Are these zeroes to keep the space that they are written to? */
+static inline bool keeps_space(struct bio *bio)
+{
+	return bio->bi_opf & REQ_NOUNMAP;
+}
+
+static inline enum qed_mode get_mode(struct qed *qed)
+{
+	return READ_ONCE(qed->mode);
+}
+
+static inline bool is_writable(struct qed *qed)
+{
+	return get_mode(qed) < QED_MODE_RO;
+}
+
+/* NEED_CHECK is cleared after so much time without an allocation */
+#define QED_IDLE			(5 * HZ)
+
+/* Something may set NEED_CHECK, or has: see to it that it is cleared. Context: Any. */
+static inline void qed_want_idle(struct qed *qed)
+{
+	if (!delayed_work_pending(&qed->idle_work))
+		queue_delayed_work(qed->commit_wq, &qed->idle_work, QED_IDLE);
+}
+
+#endif /* DM_QED_TARGET_H */
