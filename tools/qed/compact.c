@@ -13,8 +13,12 @@
 #include <string.h>
 
 #include "compact.h"
+#include "undo.h"
 
 #define SECTOR	512U
+
+/* The most bytes that are announced to the undo file at once */
+#define ANNOUNCED	67108864U
 
 /* The index of an L1 entry; the L1 table itself is one of the tables to be moved */
 #define L1_ITSELF	(~0ULL)
@@ -30,6 +34,9 @@ struct compact {
 	struct qed_map *used;
 	struct qed_map *tables;		/* clusters of header and tables */
 	u64 border, next_free;
+	u64 announced;			/* clusters that the undo file knows of */
+	u64 to_move, moved;		/* clusters */
+	u64 linked;			/* of those that were moved, and are referred to */
 	u64 straddler_end;		/* of a table across the border */
 	struct table *list;		/* tables behind the border */
 	u64 nr, room;
@@ -43,12 +50,23 @@ static int fail(struct compact *c, int error, const char *what)
 	return error;
 }
 
+/* In clusters, for each of them */
+static void show(struct compact *c)
+{
+	const struct qed_progress *progress = &c->repair->progress;
+
+	if (progress->show)
+		progress->show(progress->ctx, progress->pass, c->moved,
+			       max_u64(c->to_move, c->moved));
+}
+
 static int copy(struct compact *c, u64 from, u64 to, u64 clusters)
 {
 	unsigned int shift = c->img->cluster_shift;
 	u64 failed;
 	int r = qed_copy(c->img, from << shift, to << shift, clusters << shift, &failed);
 
+	show(c);
 	if (r == -EREMOTEIO)
 		return fail(c, -EIO, "cannot read what is to be moved");
 	return fail(c, r, "cannot move clusters");
@@ -56,7 +74,11 @@ static int copy(struct compact *c, u64 from, u64 to, u64 clusters)
 
 static int sync_image(struct compact *c)
 {
-	return fail(c, qed_sync(c->img), "cannot make changes durable");
+	int r = qed_sync(c->img);
+
+	if (!r)
+		c->repair->result->moved = c->linked;
+	return fail(c, r, "cannot make changes durable");
 }
 
 /*----------------------------------------------------------------
@@ -145,8 +167,35 @@ static void find_border(struct compact *c)
 			break;
 		low++;
 		high--;
+		c->to_move++;
 	}
 	c->border = high;
+}
+
+static bool is_to_move(const struct compact *c, u64 i)
+{
+	return le64toh(c->l2_buf[i]) >> c->img->cluster_shift >= c->border;
+}
+
+/* Save the clusters that the entries from @i on will go to, with one barrier */
+static int announce(struct compact *c, u64 i, u64 nr)
+{
+	unsigned int shift = c->img->cluster_shift;
+	u64 most = max_u64(ANNOUNCED >> shift, 1), to = c->next_free;
+	int r = 0;
+
+	if (!c->img->undo || c->announced)
+		return 0;
+	for (; !r && i < nr && c->announced < most; i++) {
+		if (!is_to_move(c, i))
+			continue;
+		to = qed_map_next(c->used, to, c->border, false);
+		r = qed_undo_prepare(c->img->undo, c->img, to++ << shift, 1ULL << shift);
+		c->announced++;
+	}
+	if (!r)
+		r = qed_undo_commit(c->img->undo);
+	return fail(c, r, "cannot save what gets overwritten");
 }
 
 /* Copy the data of a piece of a table; are there entries that change? */
@@ -157,17 +206,21 @@ static int move_entries(struct compact *c, u64 nr, u8 *sectors)
 	int r;
 
 	for (i = 0; i < nr; i++) {
-		from = le64toh(c->l2_buf[i]) >> img->cluster_shift;
-		if (from < c->border)
+		if (!is_to_move(c, i))
 			continue;
+		r = announce(c, i, nr);
+		if (r)
+			return r;
+		from = le64toh(c->l2_buf[i]) >> img->cluster_shift;
 		to = qed_map_next(c->used, c->next_free, c->border, false);
 		c->next_free = to + 1;
+		c->announced -= !!c->announced;
 		r = copy(c, from, to, 1);
 		if (r)
 			return r;
 		c->l2_buf[i] = htole64(to << img->cluster_shift);
 		sectors[i * 8 / SECTOR] = 1;
-		c->repair->result->moved++;
+		c->moved++;
 	}
 	return 0;
 }
@@ -184,28 +237,31 @@ static int write_entries(struct compact *c, u64 offset, u64 nr, const u8 *sector
 			r = qed_write(c->img, (char *)c->l2_buf + i * SECTOR, offset + i * SECTOR,
 				      (end - i) * SECTOR);
 	}
+	if (!r)
+		c->linked = c->moved;
 	return fail(c, r, "cannot write a table");
 }
 
 static int move_data(struct compact *c, u64 index, u64 table)
 {
-	const struct qed_progress *progress = &c->repair->progress;
 	u8 sectors[QED_PIECE_SIZE / SECTOR];
 	u64 first = 0;
+	int r, r2 = 0;
 	long nr;
-	int r;
 
-	if (progress->show)
-		progress->show(progress->ctx, progress->pass, index, qed_l1_limit(c->img));
+	(void)index;
 	while ((nr = next_piece(c, table, c->l2_buf, &first)) > 0) {
 		memset(sectors, 0, sizeof(sectors));
 		r = move_entries(c, nr, sectors);
-		if (!r && memchr(sectors, 1, sizeof(sectors)))
-			r = sync_image(c);
-		if (!r)
-			r = write_entries(c, table + first * 8, nr, sectors);
-		if (r)
-			return r;
+		/* when that was stopped: what is moved is moved */
+		if ((!r || r == -EINTR) && memchr(sectors, 1, sizeof(sectors)))
+			r2 = sync_image(c);
+		if ((!r || r == -EINTR) && !r2)
+			r2 = write_entries(c, table + first * 8, nr, sectors);
+		if (r && !r2)
+			r2 = sync_image(c);
+		if (r || r2)
+			return r2 ? r2 : r;
 		first += nr;
 	}
 	return nr;
@@ -255,6 +311,7 @@ static int link_table(struct compact *c, u64 l1_index, u64 to)
 		r = qed_write(c->img, &entry, c->img->l1_offset + l1_index * 8, sizeof(entry));
 		if (r)
 			return fail(c, r, "cannot write the L1 table");
+		c->linked = c->moved;
 		return sync_image(c);
 	}
 	header.l1_table_offset = entry;
@@ -262,6 +319,8 @@ static int link_table(struct compact *c, u64 l1_index, u64 to)
 	if (r)
 		return fail(c, r, "cannot write the header");
 	c->img->l1_offset = to << c->img->cluster_shift;
+	c->linked = c->moved;
+	c->repair->result->moved = c->linked;
 	return 0;
 }
 
@@ -286,9 +345,9 @@ static int move_table(struct compact *c, const struct table *table, u64 to, u64 
 		r = move_table_once(c, table->l1_index, from, end);
 		from = end;
 	}
+	c->moved += nr;
 	if (!r)
 		r = move_table_once(c, table->l1_index, from, to);
-	c->repair->result->moved += nr;
 	return r ? r : 1;
 }
 
@@ -343,6 +402,7 @@ static int compact(struct compact *c)
 	if (r)
 		return r;
 
+	c->to_move = c->moved + c->nr * img->table_clusters;
 	if (c->nr)
 		qsort(c->list, c->nr, sizeof(*c->list), compare_tables);
 	r = move_tables(c, max_u64(c->border, c->straddler_end));

@@ -32,6 +32,8 @@ const char * const qed_code_names[QED_CODES] = {
 	[QED_L2_ENTRY_OVER_END]		= "l2-entry-over-end",
 	[QED_L2_ENTRY_BEYOND_SIZE]	= "l2-entry-beyond-size",
 	[QED_PARTIAL_CLUSTER]		= "partial-cluster",
+	[QED_ORPHAN_TABLE]		= "orphan-table",
+	[QED_MOSTLY_LEAKED]		= "mostly-leaked",
 	[QED_LEAK]			= "leak",
 	[QED_LEAK_TAIL]			= "leak-tail",
 	[QED_READ_ERROR]		= "read-error",
@@ -52,6 +54,7 @@ const char * const qed_action_names[] = {
 	[QED_ACTION_EXTENDED]	= "extended",
 	[QED_ACTION_PUNCHED]	= "punched",
 	[QED_ACTION_TRUNCATED]	= "truncated",
+	[QED_ACTION_RECONNECTED] = "reconnected",
 };
 
 const char * const qed_owner_names[] = {
@@ -69,6 +72,8 @@ enum qed_severity qed_code_severity(enum qed_code code)
 	case QED_L1_MISPLACED:
 	case QED_L1_ENTRY_BEYOND_SIZE:
 	case QED_L2_ENTRY_BEYOND_SIZE:
+	case QED_ORPHAN_TABLE:
+	case QED_MOSTLY_LEAKED:
 	case QED_LEAK:
 	case QED_LEAK_TAIL:
 		return QED_WASTE;

@@ -40,6 +40,8 @@ enum qed_code {
 	QED_L2_ENTRY_BEYOND_SIZE,
 
 	QED_PARTIAL_CLUSTER,
+	QED_ORPHAN_TABLE,
+	QED_MOSTLY_LEAKED,
 	QED_LEAK,
 	QED_LEAK_TAIL,
 
@@ -63,6 +65,7 @@ enum qed_action {
 	QED_ACTION_EXTENDED,
 	QED_ACTION_PUNCHED,
 	QED_ACTION_TRUNCATED,
+	QED_ACTION_RECONNECTED,
 };
 
 /* The first reference to a shared cluster */

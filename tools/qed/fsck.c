@@ -6,10 +6,17 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "compact.h"
 #include "header.h"
 #include "repair.h"
+
+/* In bytes */
+#define SMALL_MAP	4194304U
+
+/* The most bytes that are discarded at once, before it is looked whether to stop */
+#define DISCARD_SIZE	67108864U
 
 static int fail(struct qed_repair *repair, int error, const char *what)
 {
@@ -70,6 +77,28 @@ int qed_decide(struct qed_repair *repair, struct qed_finding *finding, enum qed_
 	return 0;
 }
 
+int qed_settle(struct qed_repair *repair)
+{
+	int r = repair->img->modified ? qed_sync(repair->img) : 0;
+
+	if (!r)
+		repair->settled = *repair->result;
+	return fail(repair, r, "cannot make changes durable");
+}
+
+/* Repairs count when they are durable, not when they were decided */
+static void count_settled(struct qed_repair *repair)
+{
+	struct qed_fsck_result *result = repair->result;
+	enum qed_code code;
+
+	for (code = 0; code < QED_CODES; code++) {
+		result->unsettled += result->fixed[code] - repair->settled.fixed[code];
+		result->fixed[code] = repair->settled.fixed[code];
+	}
+	result->leaks_fixed = repair->settled.leaks_fixed;
+}
+
 int qed_begin(struct qed_repair *repair)
 {
 	struct qed_header header = repair->fixed;
@@ -79,6 +108,8 @@ int qed_begin(struct qed_repair *repair)
 		return 0;
 	header.features |= htole64(QED_F_NEED_CHECK);
 	header.autoclear_features = 0;
+	if (!repair->orphans.nr && (!repair->mostly_leaked || repair->mode == QED_MODE_REPAIR))
+		header.autoclear_features = htole64(QED_AF_REPAIR);
 	r = qed_write_header(repair->img, &header);
 	if (r)
 		return fail(repair, r, "cannot write the header");
@@ -143,62 +174,61 @@ static int check_header(struct qed_repair *repair, bool *fatal)
  *----------------------------------------------------------------
  */
 
-int qed_survey_shared(struct qed_repair *repair, const struct qed_ref *ref, struct qed_map *map,
-		      struct qed_survey *survey)
+/* A table that is to be copied, with all data that it maps */
+static int plan_copy(struct qed_repair *repair, const struct qed_ref *ref, u64 legal)
 {
 	struct qed_image *img = repair->img;
-	u64 limit = qed_l2_limit(img, ref->l1_index);
-	bool is_whole = limit == qed_table_entries(img);
-	struct qed_known_table *known;
-	int r;
+	u64 limit = qed_l2_limit(img, ref->l1_index), mapped = legal;
+	int r = 0;
 
-	known = &repair->known[(ref->value >> img->cluster_shift) % QED_SURVEYS];
-	if (is_whole && known->table == ref->value) {
-		*survey = known->survey;
+	if (limit < qed_table_entries(img))
+		r = qed_count_mapped(img, ref->value, limit, &mapped);
+	repair->shared++;
+	repair->tables++;
+	repair->clusters += mapped;
+	return r;
+}
+
+/*
+ * A shared table. Nothing of it may be used for copies, nor what it refers to,
+ * whatever is to become of it: it is read again, and the user may want to keep it.
+ */
+static int plan_table(struct qed_repair *repair, const struct qed_ref *ref)
+{
+	struct qed_survey survey;
+	int r = qed_survey_table(&repair->surveys, ref->value, &survey);
+
+	if (r == -EREMOTEIO && !ref->is_beyond) {
+		repair->read_errors++;
 		return 0;
 	}
-	r = qed_survey_table(img, ref->value, limit, map, survey);
-	if (!r && is_whole) {
-		known->table = ref->value;
-		known->survey = *survey;
-	}
-	return r;
+	if (r == -EREMOTEIO || ref->is_beyond)
+		return 0;
+	if (r || qed_map_test(&repair->dropped, ref->l1_index))
+		return r;
+	return plan_copy(repair, ref, survey.legal);
 }
 
 /* Find out what will be needed. A table that cannot be read is a read error. */
 static int plan_entry(void *ctx, const struct qed_ref *ref, u64 *value)
 {
 	struct qed_repair *repair = ctx;
-	struct qed_survey survey;
 	int r;
 
 	(void)value;
-	if (ref->is_beyond || (ref->code != QED_L1_ENTRY_SHARED &&
-			       ref->code != QED_L2_ENTRY_SHARED))
+	repair->has_rest |= !ref->l1 && ref->is_beyond;
+	if (ref->code != QED_L1_ENTRY_SHARED && ref->code != QED_L2_ENTRY_SHARED)
 		return 0;
-	r = qed_map_set(&repair->multiple, ref->conflict, 1);
-	if (r)
-		return r;
-	if (!ref->l1) {
-		repair->shared++;
-		repair->clusters++;
-		return 0;
+	if (!ref->is_beyond) {
+		r = qed_map_set(&repair->multiple, ref->conflict, 1);
+		if (r)
+			return r;
 	}
-
-	r = qed_survey_shared(repair, ref, &repair->claims, &survey);
-	if (r == -EREMOTEIO) {
-		repair->read_errors++;
-		return 0;
-	}
-	if (r)
-		return r;
-	/* if the user wants it to remain, its clusters must not be used */
-	if (qed_map_test(&repair->dropped, ref->l1_index))
-		return qed_map_set(&repair->claims, ref->value >> repair->img->cluster_shift,
-				   repair->img->table_clusters);
-	repair->shared++;
-	repair->tables++;
-	repair->clusters += survey.mapped;
+	repair->has_shared_table |= ref->l1;
+	if (ref->l1)
+		return plan_table(repair, ref);
+	repair->shared += !ref->is_beyond;
+	repair->clusters += !ref->is_beyond;
 	return 0;
 }
 
@@ -254,7 +284,7 @@ static int show_entry(void *ctx, const struct qed_ref *ref, u64 *value)
 	qed_ref_finding(&walk, ref, &finding);
 	qed_report(repair, &finding);
 	if (ref->code == QED_L1_ENTRY_SHARED && !ref->is_beyond && repair->read_errors)
-		r = qed_survey_shared(repair, ref, NULL, &survey);
+		r = qed_survey_table(&repair->surveys, ref->value, &survey);
 	if (r == -EREMOTEIO) {
 		qed_report_read_error(repair, ref, ref->value, qed_table_bytes(repair->img));
 		r = 0;
@@ -296,6 +326,8 @@ static int walk(struct qed_repair *repair, const struct qed_walk_ops *ops, struc
 static int plan(struct qed_repair *repair)
 {
 	qed_map_clear(&repair->claims);
+	qed_surveys_forget(&repair->surveys);
+	repair->has_shared_table = false;
 	repair->shared = 0;
 	repair->tables = 0;
 	repair->clusters = 0;
@@ -322,7 +354,7 @@ static int scan(struct qed_repair *repair, unsigned int pass, bool *is_wrong)
 	qed_map_clear(&repair->multiple);
 	r = plan(repair);
 	if (!r)
-		r = fail(repair, qed_find_no_tables(repair->img, &repair->multiple,
+		r = fail(repair, qed_find_no_tables(&repair->surveys, &repair->multiple,
 						    &repair->dropped),
 			 "cannot read the tables");
 	qed_map_clear(&repair->multiple);
@@ -348,6 +380,9 @@ static int promise_space(struct qed_repair *repair)
 	space->img = repair->img;
 	space->used = &repair->used;
 	space->limit = repair->img->is_block ? repair->img->nr_clusters : ~0ULL;
+	/* not over what may be got back */
+	if (repair->orphans.nr || repair->mostly_leaked)
+		space->first = repair->img->nr_clusters;
 	if (!r)
 		r = qed_space_promise(space, repair->tables, repair->clusters);
 	return fail(repair, r, "cannot allocate space for copies, nothing was changed");
@@ -367,7 +402,8 @@ static int check_tables(struct qed_repair *repair, bool is_wrong)
 /* Repair the header and the tables; what is left is in repair->used then */
 static int repair_tables(struct qed_repair *repair, bool is_wrong)
 {
-	bool header_is_wrong = memcmp(&repair->fixed, &repair->img->header,
+	bool header_is_wrong = repair->options->new_header ||
+			       memcmp(&repair->fixed, &repair->img->header,
 				      sizeof(repair->fixed));
 	int r = 0;
 
@@ -386,6 +422,7 @@ static int repair_tables(struct qed_repair *repair, bool is_wrong)
 		r = qed_repair_partial_cluster(repair);
 	if (!r)
 		r = qed_repair_tables(repair);
+	qed_space_release(&repair->space);
 	if (r)
 		return r;
 	qed_image_count_clusters(repair->img);
@@ -410,8 +447,10 @@ static int finish(struct qed_repair *repair)
 	bool was_set = le64toh(repair->fixed.features) & QED_F_NEED_CHECK;
 	struct qed_finding finding = { .code = QED_NEED_CHECK };
 	struct qed_header header = repair->img->header;
-	int r = 0;
+	int r = qed_settle(repair);
 
+	if (r)
+		return r;
 	if (is_all_well(repair) && repair->mode == QED_MODE_PREEN)
 		finding.action = QED_ACTION_CLEARED;
 	else if (is_all_well(repair) && was_set)
@@ -421,18 +460,18 @@ static int finish(struct qed_repair *repair)
 	if (r)
 		return r;
 
-	if (finding.action && le64toh(header.features) & QED_F_NEED_CHECK) {
-		header.features &= ~htole64(QED_F_NEED_CHECK);
+	if ((finding.action && le64toh(header.features) & QED_F_NEED_CHECK) ||
+	    (repair->has_begun && header.autoclear_features)) {
+		if (finding.action)
+			header.features &= ~htole64(QED_F_NEED_CHECK);
 		header.autoclear_features = 0;
-		r = qed_sync(repair->img);
-		if (!r)
-			r = qed_write_header(repair->img, &header);
+		r = qed_write_header(repair->img, &header);
 		if (r)
 			return fail(repair, r, "cannot write the header");
 	}
 	if (was_set)
 		qed_report(repair, &finding);
-	return 0;
+	return qed_settle(repair);
 }
 
 static int discard_free(struct qed_repair *repair)
@@ -442,8 +481,11 @@ static int discard_free(struct qed_repair *repair)
 	int r = 0;
 
 	while (!r && first < img->nr_clusters) {
+		if (qed_stopped(img))
+			return -EINTR;
 		first = qed_map_next(&repair->used, first, img->nr_clusters, false);
-		next = qed_map_next(&repair->used, first, img->nr_clusters, true);
+		next = min_u64(img->nr_clusters, first + (DISCARD_SIZE >> img->cluster_shift));
+		next = qed_map_next(&repair->used, first, next, true);
 		if (next > first)
 			r = qed_punch(img, first << img->cluster_shift,
 				      (next - first) << img->cluster_shift);
@@ -474,6 +516,34 @@ static int improve(struct qed_repair *repair)
 	return r;
 }
 
+/*
+ * Size of maps in one piece: of all clusters, if that is less than a quarter of what
+ * the file takes, or 4 MiB. A map takes no more than that, or what tables have.
+ */
+static u64 flat_bits(const struct qed_image *img)
+{
+	u64 bits = img->nr_clusters;
+	struct stat st;
+
+	if (img->is_block || bits / 8 <= SMALL_MAP)
+		return bits;
+	if (fstat(img->fd, &st) || bits / 8 > (u64)st.st_blocks * 512 / 4)
+		return 0;
+	return bits;
+}
+
+static int repair_space(struct qed_repair *repair)
+{
+	bool is_wrong = false;
+	int r = qed_repair_orphans(repair);
+
+	if (!r && repair->has_linked)
+		r = scan(repair, 5, &is_wrong);
+	if (!r && is_wrong)
+		r = fail(repair, -EUCLEAN, "reconnecting failed: a bug of qed-fsck");
+	return r ? r : qed_repair_space(repair);
+}
+
 static int run(struct qed_repair *repair)
 {
 	struct qed_fsck_result *result = repair->result;
@@ -488,22 +558,28 @@ static int run(struct qed_repair *repair)
 		return 0;
 
 	result->scanned = true;
-	qed_map_init(&repair->used, repair->img->nr_clusters);
-	qed_map_init(&repair->claims, repair->img->nr_clusters);
+	qed_map_init(&repair->used, flat_bits(repair->img));
+	qed_map_init(&repair->claims, flat_bits(repair->img));
 	r = scan(repair, 1, &is_wrong);
 	if (r)
 		return r;
 	repair->has_partial = !repair->img->is_block &&
 			      repair->img->size % qed_cluster_size(repair->img) &&
 			      qed_map_end(&repair->used) == repair->img->nr_clusters;
-	if (repair->read_errors)
+	if (repair->read_errors) {
 		repair->mode = QED_MODE_CHECK;
+		/* that of the header was reported, but will not be done */
+		count_settled(repair);
+	}
+	r = qed_look_for_orphans(repair);
+	if (r)
+		return r;
 	if (may_repair(repair))
 		r = repair_tables(repair, is_wrong);
 	else
 		r = check_tables(repair, is_wrong);
 	if (!r && !repair->read_errors)
-		r = qed_repair_space(repair);
+		r = repair_space(repair);
 	if (!r)
 		r = improve(repair);
 	if (r)
@@ -530,15 +606,21 @@ int qed_fsck(struct qed_image *img, const struct qed_fsck_options *options,
 	repair->result = result;
 	repair->mode = options->mode;
 	repair->progress = options->progress;
+	repair->surveys.img = img;
+	repair->surveys.refers = &repair->claims;
 	r = run(repair);
 	if (r == -EINTR)
 		result->what = "stopped";
+	count_settled(repair);
 	qed_space_free(&repair->space);
-	qed_owners_free(&repair->owners);
+	qed_hash_free(&repair->owners);
+	qed_surveys_forget(&repair->surveys);
+	qed_orphans_free(&repair->orphans);
 	qed_map_free(&repair->used);
 	qed_map_free(&repair->claims);
 	qed_map_free(&repair->multiple);
 	qed_map_free(&repair->dropped);
+	qed_map_free(&repair->uncopied);
 	free(repair);
 	return r;
 }

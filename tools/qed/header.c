@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "hash.h"
 #include "header.h"
 
 /* Where the geometry allows more, an image is still addressed by off_t. */
@@ -193,24 +194,36 @@ static int try_l1(struct qed_image *img, void *buf, u32 header_clusters, u64 off
 }
 
 /* The first plausible place: 1 and the geometry, 0, or an error */
-static int search_l1(struct qed_image *img, bool size_is_legal, bool offset_is_legal)
+static int try_places(struct qed_image *img, void *buf, bool size_is_legal, bool offset_is_legal,
+		      bool may_be_empty)
 {
 	u64 offset = le64toh(img->header.l1_table_offset);
 	u64 size = le32toh(img->header.header_size);
 	u32 smallest = smallest_header(img);
-	void *buf = qed_alloc_piece(img);
+	enum empty_l1 empty = may_be_empty ? EMPTY_AT_END : EMPTY_NEVER;
 	int r = 0;
+
+	if (offset_is_legal)
+		r = try_l1(img, buf, smallest, offset,
+			   may_be_empty && !size_is_legal ? EMPTY_ALWAYS : empty);
+	if (!r && size_is_legal)
+		r = try_l1(img, buf, size, size << img->cluster_shift, empty);
+	if (!r)
+		r = try_l1(img, buf, smallest, (u64)smallest << img->cluster_shift, empty);
+	return r;
+}
+
+/* The same; one that is empty only if no other has anything */
+static int search_l1(struct qed_image *img, bool size_is_legal, bool offset_is_legal)
+{
+	void *buf = qed_alloc_piece(img);
+	int r;
 
 	if (!buf)
 		return -ENOMEM;
-	if (offset_is_legal)
-		r = try_l1(img, buf, smallest, offset,
-			   size_is_legal ? EMPTY_AT_END : EMPTY_ALWAYS);
-	if (!r && size_is_legal)
-		r = try_l1(img, buf, size, size << img->cluster_shift, EMPTY_AT_END);
+	r = try_places(img, buf, size_is_legal, offset_is_legal, false);
 	if (!r)
-		r = try_l1(img, buf, smallest, (u64)smallest << img->cluster_shift,
-			   EMPTY_AT_END);
+		r = try_places(img, buf, size_is_legal, offset_is_legal, true);
 	free(buf);
 	return r;
 }
@@ -348,64 +361,115 @@ static bool is_mapping(const struct qed_image *img, u64 entry, bool l1)
 	return !defect || (defect == QED_DEFECT_OVER_END && !img->is_block);
 }
 
-/*
- * The last entry before index @end of a table that maps something: 1 and its
- * index and value, 0 if there is none, or an error
- */
-static int last_mapping(struct qed_image *img, __le64 *buf, u64 table, bool l1, u64 end,
-			u64 *index, u64 *value)
-{
-	u64 first, nr, i;
-	int r;
+/* What find_mapped_end() has */
+struct mapped {
+	struct qed_image *img;
+	struct qed_hash empty;		/* clusters of tables that map nothing */
+	__le64 *buf;
+};
 
-	for (; end; end = first) {
-		first = (end - 1) / QED_PIECE_ENTRIES * QED_PIECE_ENTRIES;
-		nr = min_u64(qed_table_entries(img) - first, QED_PIECE_ENTRIES);
-		if (qed_stopped(img))
-			return -EINTR;
-		if (qed_next_data(img, table + first * 8, table + end * 8) >= table + end * 8)
-			continue;
-		r = qed_read_table(img, buf, table + first * 8, nr * 8);
-		if (r)
-			return r;
-		for (i = end - first; i-- > 0;) {
-			*value = le64toh(buf[i]);
-			*index = first + i;
-			if (is_mapping(img, *value, l1))
-				return 1;
-		}
+/*
+ * The last entry that maps something, between two offsets in a table: its offset, 0 if
+ * there is none, or an error in @r
+ */
+static u64 last_mapping(struct mapped *m, u64 offset, u64 end, bool l1, int *r)
+{
+	struct qed_image *img = m->img;
+	u64 last = 0, length, i;
+
+	while (!*r && (offset = qed_next_data(img, offset, end)) < end) {
+		offset -= offset % QED_ALIGNMENT;
+		length = min_u64(end - offset, min_u64(QED_PIECE_SIZE, qed_table_bytes(img)));
+		*r = qed_stopped(img) ? -EINTR : qed_read_table(img, m->buf, offset, length);
+		for (i = 0; !*r && i < length / 8; i++)
+			if (is_mapping(img, le64toh(m->buf[i]), l1))
+				last = offset + i * 8;
+		offset += length;
 	}
-	return 0;
+	return last;
+}
+
+/* The same for an L2 table. Each cluster of tables that map nothing is read once. */
+static u64 last_in_table(struct mapped *m, u64 table, int *r)
+{
+	unsigned int shift = m->img->cluster_shift;
+	u64 offset = table, end = table + qed_table_bytes(m->img), next, found, last = 0;
+
+	while (!*r && (offset = qed_next_data(m->img, offset, end)) < end) {
+		next = ((offset >> shift) + 1) << shift;
+		found = 0;
+		if (!qed_hash_find(&m->empty, next >> shift))
+			found = last_mapping(m, offset, next, false, r);
+		if (found)
+			last = found;
+		else if (!*r && !qed_hash_add(&m->empty, next >> shift, sizeof(u64)))
+			*r = -ENOMEM;
+		offset = next;
+	}
+	return last;
+}
+
+/* The last L1 entry of a piece whose table maps something: as find_mapped_end() */
+static int search_tables(struct mapped *m, const __le64 *l1, u64 first, u64 nr, u64 *clusters)
+{
+	struct qed_image *img = m->img;
+	u64 table, last, i;
+	int r = 0;
+
+	for (i = nr; !r && i-- > 0;) {
+		table = le64toh(l1[i]);
+		if (!is_mapping(img, table, true))
+			continue;
+		last = last_in_table(m, table, &r);
+		if (!last)
+			continue;
+		*clusters = ((first + i) << img->entries_shift) + (last - table) / 8 + 1;
+		break;
+	}
+	return r;
 }
 
 /* The end of what the tables map, in clusters of the guest's disk: 0 or an error */
-static int find_mapped_end(struct qed_image *img, __le64 *buf, u64 *clusters)
+static int find_mapped_end(struct mapped *m, __le64 *l1, u64 *clusters)
 {
-	u64 l1_index = qed_table_entries(img), index, table, value;
-	int r;
+	struct qed_image *img = m->img;
+	u64 end = qed_table_entries(img), first, nr, offset;
+	int r = 0;
 
 	*clusters = 0;
-	do {
-		r = last_mapping(img, buf, img->l1_offset, true, l1_index, &l1_index, &table);
-		if (r <= 0)
-			return r;
-		r = last_mapping(img, buf, table, false, qed_table_entries(img), &index, &value);
-		if (r < 0)
-			return r;
-	} while (!r);
-	*clusters = (l1_index << img->entries_shift) + index + 1;
-	return 0;
+	for (; !r && !*clusters && end; end = first) {
+		first = (end - 1) / QED_PIECE_ENTRIES * QED_PIECE_ENTRIES;
+		nr = end - first;
+		offset = img->l1_offset + first * 8;
+		if (qed_next_data(img, offset, offset + nr * 8) >= offset + nr * 8)
+			continue;
+		r = qed_read_table(img, l1, offset, nr * 8);
+		if (!r)
+			r = search_tables(m, l1, first, nr, clusters);
+	}
+	return r;
 }
 
 static int find_clusters(struct qed_image *img, u64 *clusters)
 {
-	void *buf = qed_alloc_piece(img);
-	int r;
+	struct mapped m = { .img = img, .buf = qed_alloc_piece(img) };
+	__le64 *l1 = qed_alloc_piece(img);
+	int r = m.buf && l1 ? find_mapped_end(&m, l1, clusters) : -ENOMEM;
 
-	if (!buf)
-		return -ENOMEM;
-	r = find_mapped_end(img, buf, clusters);
-	free(buf);
+	qed_hash_free(&m.empty);
+	free(m.buf);
+	free(l1);
+	return r;
+}
+
+int qed_mapped_size(struct qed_image *img, u64 *size)
+{
+	u64 max = max_image_size(img), clusters;
+	int r = find_clusters(img, &clusters);
+
+	if (!r && clusters <= max >> img->cluster_shift)
+		max = clusters << img->cluster_shift;
+	*size = max;
 	return r;
 }
 

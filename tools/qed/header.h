@@ -44,4 +44,13 @@ bool qed_header_is_qed(const struct qed_image *img, const char **error);
  */
 int qed_header_check(struct qed_image *img, struct qed_header_check *check);
 
+/**
+ * qed_mapped_size() - the size of a disk, by what is mapped
+ * @img: the image, its geometry is set but for the size
+ * @size: the end of the last cluster that is mapped, in bytes; 0 if there is none
+ *
+ * Return: 0, or an error.
+ */
+int qed_mapped_size(struct qed_image *img, u64 *size);
+
 #endif /* QED_HEADER_H */

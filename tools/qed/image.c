@@ -195,6 +195,49 @@ u64 qed_next_hole(const struct qed_image *img, u64 offset, u64 end)
 }
 
 /*----------------------------------------------------------------
+ * Space
+ *----------------------------------------------------------------
+ */
+
+int qed_allocate(const struct qed_image *img, u64 offset, u64 length)
+{
+	if (img->is_block || !length)
+		return 0;
+	if (offset > INT64_MAX || length > INT64_MAX - offset)
+		return -EFBIG;
+	while (fallocate(img->fd, FALLOC_FL_KEEP_SIZE, offset, length)) {
+		if (errno == EOPNOTSUPP)
+			return 0;
+		if (errno != EINTR)
+			return -errno;
+	}
+	return 0;
+}
+
+void qed_release(const struct qed_image *img, u64 offset, u64 length)
+{
+	u64 end = min_u64(offset + length, img->size), next;
+
+	if (img->is_block)
+		return;
+	for (; offset < end; offset = qed_next_hole(img, next, end)) {
+		next = qed_next_data(img, offset, end);
+		if (next > offset && fallocate(img->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+					       offset, next - offset))
+			return;
+		if (next >= end)
+			return;
+	}
+}
+
+void qed_release_end(const struct qed_image *img)
+{
+	/* to the size that it has: this frees what is behind it */
+	if (!img->is_block && ftruncate(img->fd, img->size))
+		return;
+}
+
+/*----------------------------------------------------------------
  * Writing
  *----------------------------------------------------------------
  */
@@ -208,7 +251,7 @@ int qed_write(struct qed_image *img, const void *buf, u64 offset, u64 length)
 	if (offset > INT64_MAX - length)
 		return -EFBIG;
 	if (img->undo) {
-		r = qed_undo_save(img->undo, img, offset, length);
+		r = qed_undo_write(img->undo, img, buf, offset, length);
 		if (r)
 			return r;
 	}
@@ -223,6 +266,7 @@ int qed_write(struct qed_image *img, const void *buf, u64 offset, u64 length)
 		from += n;
 		offset += n;
 		length -= n;
+		img->bytes_written += n;
 		if (!img->is_block)
 			img->size = max_u64(img->size, offset);
 	}
@@ -235,7 +279,7 @@ int qed_punch(struct qed_image *img, u64 offset, u64 length)
 	int r;
 
 	if (img->undo) {
-		r = qed_undo_save(img->undo, img, offset, length);
+		r = qed_undo_punch(img->undo, img, offset, length, img->is_block);
 		if (r)
 			return r;
 	}
@@ -253,8 +297,8 @@ int qed_resize(struct qed_image *img, u64 size)
 
 	if (size > INT64_MAX)
 		return -EFBIG;
-	if (img->undo && size < img->size) {
-		r = qed_undo_save(img->undo, img, size, img->size - size);
+	if (img->undo) {
+		r = qed_undo_resize(img->undo, img, size);
 		if (r)
 			return r;
 	}
@@ -267,7 +311,15 @@ int qed_resize(struct qed_image *img, u64 size)
 
 int qed_sync(struct qed_image *img)
 {
-	return fdatasync(img->fd) ? -errno : 0;
+	if (img->sync_error || !fdatasync(img->fd))
+		return img->sync_error;
+	img->sync_error = -errno;
+	/*
+	 * The kernel counts what it could not write as written, and tells of it only once:
+	 * this must not be what the next run sees, but what is on the disk.
+	 */
+	posix_fadvise(img->fd, 0, 0, POSIX_FADV_DONTNEED);
+	return img->sync_error;
 }
 
 int qed_write_header(struct qed_image *img, const struct qed_header *header)
@@ -329,6 +381,8 @@ static int copy_range(struct qed_image *img, char *buf, u64 from, u64 to, u64 le
 	int r;
 
 	while (from < end) {
+		if (qed_stopped(img))
+			return -EINTR;
 		data = qed_next_data(img, from, end);
 		r = make_zero(img, buf, to, data - from);
 		if (r)

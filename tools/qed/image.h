@@ -41,7 +41,9 @@ struct qed_undo;
  * @nr_clusters: of the image: what refers to a cluster behind is illegal
  * @undo: where to save what gets overwritten, or NULL
  * @modified: something was written
+ * @sync_error: what failed when changes were to be durable: nothing will be any more
  * @bytes_read: from tables
+ * @bytes_written: to anywhere
  * @stop: set, by a signal handler, when the user wants no more, or NULL
  *
  * The members from @cluster_shift to @image_size are what the header says, or
@@ -61,7 +63,8 @@ struct qed_image {
 
 	struct qed_undo *undo;
 	bool modified;
-	u64 bytes_read;
+	int sync_error;
+	u64 bytes_read, bytes_written;
 	const int *stop;
 };
 
@@ -192,6 +195,15 @@ u64 qed_next_data(const struct qed_image *img, u64 offset, u64 end);
 u64 qed_next_hole(const struct qed_image *img, u64 offset, u64 end);
 
 /*
+ * Space in the file system for a range of a file, of which neither content nor size
+ * change: to take it, to give back what is still a hole, and what is behind the end.
+ * All that the file system may do without is no error.
+ */
+int qed_allocate(const struct qed_image *img, u64 offset, u64 length);
+void qed_release(const struct qed_image *img, u64 offset, u64 length);
+void qed_release_end(const struct qed_image *img);
+
+/*
  * All changes of an image go through these four. They save what is lost first
  * if there is img->undo. Only qed_sync() makes them durable.
  */
@@ -204,6 +216,7 @@ int qed_punch(struct qed_image *img, u64 offset, u64 length);
 /* Set the size of a file. */
 int qed_resize(struct qed_image *img, u64 size);
 
+/* If it fails once it does so from then on. */
 int qed_sync(struct qed_image *img);
 
 /**
@@ -224,8 +237,8 @@ int qed_write_header(struct qed_image *img, const struct qed_header *header);
  * @failed: where a read failed
  *
  * Holes are kept.
- * Return: 0, -EREMOTEIO if a read failed, or another error if a
- * write did.
+ * Return: 0, -EREMOTEIO if a read failed, -EINTR if the user wants no more, or another
+ * error if a write failed.
  */
 int qed_copy(struct qed_image *img, u64 from, u64 to, u64 length, u64 *failed);
 

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * A sparse bitmap, see map.h.
+ * A bitmap, see map.h.
  */
 
 #define _GNU_SOURCE
 #include <errno.h>
+#include <pthread.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,25 +13,28 @@
 
 #include "map.h"
 
-/* More would be more than 64 bits can address */
-#define MAX_NODES	0x10000000000ULL
-
 /* Flat maps of this size and more use huge pages: bits are set in random order */
 #define HUGE_SIZE	2097152UL
 
+/* So many words are looked up one by one rather than to sort all of them */
+#define FEW_WORDS	64U
+
+struct word {
+	u64 key;		/* its number and 1 */
+	u64 bits;
+};
+
+/* For the words that are not in one piece */
+static pthread_mutex_t others_lock = PTHREAD_MUTEX_INITIALIZER;
+
+/*----------------------------------------------------------------
+ * Memory
+ *----------------------------------------------------------------
+ */
+
 static u64 flat_size(const struct qed_map *map)
 {
-	return map->nr_flat * sizeof(struct qed_leaf);
-}
-
-static void free_flat(struct qed_map *map)
-{
-	if (flat_size(map) < HUGE_SIZE)
-		free(map->flat);
-	else
-		munmap(map->flat, flat_size(map));
-	map->flat = NULL;
-	map->nr_flat = 0;
+	return map->nr_flat * sizeof(*map->flat);
 }
 
 static void alloc_flat(struct qed_map *map)
@@ -39,7 +43,7 @@ static void alloc_flat(struct qed_map *map)
 	char *p, *aligned;
 
 	if (size < HUGE_SIZE) {
-		map->flat = calloc(map->nr_flat, sizeof(struct qed_leaf));
+		map->flat = calloc(map->nr_flat, sizeof(*map->flat));
 		return;
 	}
 	p = mmap(NULL, size + HUGE_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
@@ -52,7 +56,7 @@ static void alloc_flat(struct qed_map *map)
 		munmap(p, aligned - p);
 	munmap(aligned + size, p + HUGE_SIZE - aligned);
 	madvise(aligned, size, MADV_HUGEPAGE);
-	map->flat = (struct qed_leaf *)aligned;
+	map->flat = (u64 *)aligned;
 }
 
 void qed_map_init(struct qed_map *map, u64 bits)
@@ -60,216 +64,215 @@ void qed_map_init(struct qed_map *map, u64 bits)
 	memset(map, 0, sizeof(*map));
 	if (!bits || bits > QED_MAX_FLAT_BITS)
 		return;
-	map->nr_flat = (bits - 1) / QED_LEAF_BITS + 1;
+	/* whole pages */
+	map->nr_flat = div_up(bits, 32768) * 32768 / QED_WORD_BITS;
 	alloc_flat(map);
 	if (!map->flat)
 		map->nr_flat = 0;
 }
 
+static void free_others(struct qed_map *map)
+{
+	qed_hash_free(&map->others);
+	free(map->sorted);
+	map->sorted = NULL;
+	map->nr_sorted = 0;
+}
+
 void qed_map_clear(struct qed_map *map)
 {
-	u64 i, j;
-
 	if (map->flat && (flat_size(map) < HUGE_SIZE ||
 			  madvise(map->flat, flat_size(map), MADV_DONTNEED)))
 		memset(map->flat, 0, flat_size(map));
-
-	for (i = 0; i < map->nr_nodes; i++) {
-		if (!map->nodes[i])
-			continue;
-		for (j = 0; j < QED_NODE_LEAVES; j++)
-			if (map->nodes[i]->leaves[j])
-				free(map->nodes[i]->leaves[j]);
-		free(map->nodes[i]);
-		map->nodes[i] = NULL;
-	}
+	free_others(map);
 }
 
 void qed_map_free(struct qed_map *map)
 {
-	qed_map_clear(map);
-	free_flat(map);
-	free(map->nodes);
+	if (flat_size(map) < HUGE_SIZE)
+		free(map->flat);
+	else
+		munmap(map->flat, flat_size(map));
+	free_others(map);
 	memset(map, 0, sizeof(*map));
 }
 
-int qed_map_grow(struct qed_map *map, u64 bits)
-{
-	u64 nr = (bits >> (QED_LEAF_SHIFT + QED_NODE_SHIFT)) + 1;
-	struct qed_node **nodes;
+/*----------------------------------------------------------------
+ * Single words
+ *----------------------------------------------------------------
+ */
 
-	if (nr <= map->nr_nodes || bits <= map->nr_flat << QED_LEAF_SHIFT)
-		return 0;
-	if (nr > MAX_NODES)
-		return -ENOMEM;
-	/* calloc() leaves large memory untouched, realloc() would not */
-	nodes = calloc(nr, sizeof(*nodes));
-	if (!nodes)
-		return -ENOMEM;
-	if (map->nr_nodes)
-		memcpy(nodes, map->nodes, map->nr_nodes * sizeof(*nodes));
-	free(map->nodes);
-	map->nodes = nodes;
-	map->nr_nodes = nr;
-	return 0;
+static u64 get_word(const struct qed_map *map, u64 nr)
+{
+	const struct word *word;
+
+	if (nr < map->nr_flat)
+		return map->flat[nr];
+	word = qed_hash_find(&map->others, nr + 1);
+	return word ? word->bits : 0;
 }
 
-/* Put a new zeroed piece of @size at @slot unless another thread was faster */
-static void *fill_slot(void **slot, size_t size)
+/* Where to set bits of a word, or NULL if there is no memory */
+static u64 *word_for_update(struct qed_map *map, u64 nr)
 {
-	void *new = calloc(1, size), *old = NULL;
+	struct word *word;
 
-	if (!new)
-		return NULL;
-	if (__atomic_compare_exchange_n(slot, &old, new, false,
-					__ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
-		return new;
-	free(new);
-	return old;
+	if (nr < map->nr_flat)
+		return &map->flat[nr];
+	word = qed_hash_add(&map->others, nr + 1, sizeof(*word));
+	return word ? &word->bits : NULL;
 }
 
-struct qed_leaf *qed_map_leaf(struct qed_map *map, u64 bit)
+int qed_map_claim_other(struct qed_map *map, u64 nr, u64 mask)
 {
-	u64 leaf_nr = bit >> QED_LEAF_SHIFT;
-	struct qed_leaf **leaf_slot, *leaf;
-	struct qed_node **node_slot, *node;
+	int r = -ENOMEM;
+	u64 *bits;
 
-	if (leaf_nr < map->nr_flat)
-		return &map->flat[leaf_nr];
-	node_slot = &map->nodes[leaf_nr >> QED_NODE_SHIFT];
-	node = __atomic_load_n(node_slot, __ATOMIC_ACQUIRE);
-	if (!node) {
-		node = fill_slot((void **)node_slot, sizeof(*node));
-		if (!node)
-			return NULL;
+	pthread_mutex_lock(&others_lock);
+	bits = word_for_update(map, nr);
+	if (bits) {
+		r = !(*bits & mask);
+		*bits |= mask;
 	}
-	leaf_slot = &node->leaves[leaf_nr % QED_NODE_LEAVES];
-	leaf = __atomic_load_n(leaf_slot, __ATOMIC_ACQUIRE);
-	if (!leaf)
-		leaf = fill_slot((void **)leaf_slot, sizeof(*leaf));
-	return leaf;
-}
-
-/* NULL if no bit of the leaf was ever set */
-static struct qed_leaf *find_leaf(const struct qed_map *map, u64 bit)
-{
-	u64 leaf_nr = bit >> QED_LEAF_SHIFT;
-	u64 node_nr = leaf_nr >> QED_NODE_SHIFT;
-
-	if (leaf_nr < map->nr_flat)
-		return &map->flat[leaf_nr];
-	if (node_nr >= map->nr_nodes || !map->nodes[node_nr])
-		return NULL;
-	return map->nodes[node_nr]->leaves[leaf_nr % QED_NODE_LEAVES];
+	pthread_mutex_unlock(&others_lock);
+	return r;
 }
 
 bool qed_map_test(const struct qed_map *map, u64 bit)
 {
-	struct qed_leaf *leaf = find_leaf(map, bit);
-
-	bit %= QED_LEAF_BITS;
-	return leaf && leaf->words[bit / 64] >> bit % 64 & 1;
+	return get_word(map, bit / QED_WORD_BITS) >> bit % QED_WORD_BITS & 1;
 }
 
 int qed_map_set(struct qed_map *map, u64 bit, u64 nr)
 {
-	struct qed_leaf *leaf;
-	u64 end = bit + nr;
-	int r;
+	u64 end = bit + nr, next, *bits;
 
-	if (!nr)
-		return 0;
-	r = qed_map_grow(map, end);
-	if (r)
-		return r;
-	for (; bit < end; bit++) {
-		leaf = qed_map_leaf(map, bit);
-		if (!leaf)
+	for (; bit < end; bit = next) {
+		bits = word_for_update(map, bit / QED_WORD_BITS);
+		if (!bits)
 			return -ENOMEM;
-		leaf->words[bit % QED_LEAF_BITS / 64] |= 1ULL << bit % 64;
+		next = min_u64(bit - bit % QED_WORD_BITS + QED_WORD_BITS, end);
+		*bits |= ~0ULL >> (QED_WORD_BITS - (next - bit)) << bit % QED_WORD_BITS;
 	}
 	return 0;
-}
-
-/* The first leaf from number @nr on; *@nr becomes its number. NULL at the end */
-static struct qed_leaf *next_leaf(const struct qed_map *map, u64 *nr)
-{
-	u64 node_nr;
-
-	if (*nr < map->nr_flat)
-		return &map->flat[*nr];
-	while ((node_nr = *nr >> QED_NODE_SHIFT) < map->nr_nodes) {
-		struct qed_node *node = map->nodes[node_nr];
-
-		if (!node) {
-			*nr = (node_nr + 1) << QED_NODE_SHIFT;
-			continue;
-		}
-		if (node->leaves[*nr % QED_NODE_LEAVES])
-			return node->leaves[*nr % QED_NODE_LEAVES];
-		++*nr;
-	}
-	return NULL;
 }
 
 int qed_map_or(struct qed_map *map, const struct qed_map *from)
 {
-	struct qed_leaf *leaf, *to;
-	unsigned int i;
-	u64 nr;
-	int r;
+	const struct word *word = NULL;
+	u64 nr, *bits;
 
-	r = qed_map_grow(map, qed_map_end(from));
-	if (r)
-		return r;
-	for (nr = 0; (leaf = next_leaf(from, &nr)); nr++) {
-		if (qed_map_next(from, nr << QED_LEAF_SHIFT, (nr + 1) << QED_LEAF_SHIFT, true) ==
-		    (nr + 1) << QED_LEAF_SHIFT)
+	for (nr = 0; nr < from->nr_flat; nr++) {
+		if (!from->flat[nr])
 			continue;
-		to = qed_map_leaf(map, nr << QED_LEAF_SHIFT);
-		if (!to)
+		bits = word_for_update(map, nr);
+		if (!bits)
 			return -ENOMEM;
-		for (i = 0; i < QED_LEAF_WORDS; i++)
-			to->words[i] |= leaf->words[i];
+		*bits |= from->flat[nr];
+	}
+	while ((word = qed_hash_next(&from->others, word))) {
+		bits = word_for_update(map, word->key - 1);
+		if (!bits)
+			return -ENOMEM;
+		*bits |= word->bits;
 	}
 	return 0;
 }
 
+/*----------------------------------------------------------------
+ * Searches
+ *----------------------------------------------------------------
+ */
+
+static int compare_keys(const void *a, const void *b)
+{
+	u64 first = *(const u64 *)a, second = *(const u64 *)b;
+
+	return (first > second) - (first < second);
+}
+
+/* Have @sorted what it should? Not if there is no memory for it */
+static bool sort_others(struct qed_map *map)
+{
+	const struct word *word = NULL;
+
+	if (map->nr_sorted == map->others.nr)
+		return true;
+	free(map->sorted);
+	map->nr_sorted = 0;
+	map->sorted = calloc(map->others.nr, sizeof(*map->sorted));
+	if (!map->sorted)
+		return false;
+	while ((word = qed_hash_next(&map->others, word)))
+		map->sorted[map->nr_sorted++] = word->key;
+	qsort(map->sorted, map->nr_sorted, sizeof(*map->sorted), compare_keys);
+	return true;
+}
+
+/* The number of the first word in @sorted from @nr on, or ~0 */
+static u64 next_sorted(const struct qed_map *map, u64 nr)
+{
+	u64 low = 0, high = map->nr_sorted, middle;
+
+	while (low < high) {
+		middle = low + (high - low) / 2;
+		if (map->sorted[middle] - 1 < nr)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low < map->nr_sorted ? map->sorted[low] - 1 : ~0ULL;
+}
+
+/* The number of the first word from @nr on, and before @end, that is not zero; or @end */
+static u64 next_word(const struct qed_map *map, u64 nr, u64 end)
+{
+	const struct word *word = NULL;
+	u64 first = end;
+
+	for (; nr < min_u64(end, map->nr_flat); nr++)
+		if (map->flat[nr])
+			return nr;
+	if (nr >= end || !map->others.nr)
+		return end;
+	if (end - nr <= FEW_WORDS) {
+		while (nr < end && !get_word(map, nr))
+			nr++;
+		return nr;
+	}
+	/* a part of the map that nobody sees */
+	if (sort_others((struct qed_map *)map))
+		return min_u64(next_sorted(map, nr), end);
+	while ((word = qed_hash_next(&map->others, word)))
+		if (word->key - 1 >= nr)
+			first = min_u64(first, word->key - 1);
+	return first;
+}
+
 static u64 next_set(const struct qed_map *map, u64 bit, u64 end)
 {
-	u64 nr = bit >> QED_LEAF_SHIFT, word, first = bit;
-	struct qed_leaf *leaf;
-	unsigned int i;
+	u64 last = div_up(end, QED_WORD_BITS), nr = bit / QED_WORD_BITS, word;
 
-	for (; (leaf = next_leaf(map, &nr)); nr++) {
-		if (nr << QED_LEAF_SHIFT >= end)
-			break;
-		first = max_u64(bit, nr << QED_LEAF_SHIFT);
-		for (i = first % QED_LEAF_BITS / 64; i < QED_LEAF_WORDS; i++) {
-			word = leaf->words[i] & ~0ULL << first % 64;
-			first = 0;
-			if (word)
-				return min_u64(end, (nr << QED_LEAF_SHIFT) + i * 64ULL +
-						    __builtin_ctzll(word));
-		}
+	word = get_word(map, nr) & ~0ULL << bit % QED_WORD_BITS;
+	if (!word) {
+		nr = next_word(map, nr + 1, last);
+		if (nr >= last)
+			return end;
+		word = get_word(map, nr);
 	}
-	return end;
+	return min_u64(end, nr * QED_WORD_BITS + __builtin_ctzll(word));
 }
 
 static u64 next_clear(const struct qed_map *map, u64 bit, u64 end)
 {
-	struct qed_leaf *leaf;
 	u64 word;
 
 	while (bit < end) {
-		leaf = find_leaf(map, bit);
-		if (!leaf)
-			return bit;
-		word = ~leaf->words[bit % QED_LEAF_BITS / 64] & ~0ULL << bit % 64;
-		bit -= bit % 64;
+		word = ~get_word(map, bit / QED_WORD_BITS) & ~0ULL << bit % QED_WORD_BITS;
+		bit -= bit % QED_WORD_BITS;
 		if (word)
 			return min_u64(end, bit + __builtin_ctzll(word));
-		bit += 64;
+		bit += QED_WORD_BITS;
 	}
 	return end;
 }
@@ -281,48 +284,27 @@ u64 qed_map_next(const struct qed_map *map, u64 bit, u64 end, bool value)
 	return value ? next_set(map, bit, end) : next_clear(map, bit, end);
 }
 
-static u64 leaf_end(const struct qed_leaf *leaf)
-{
-	int i;
-
-	for (i = QED_LEAF_WORDS - 1; i >= 0; i--)
-		if (leaf->words[i])
-			return i * 64ULL + 64 - __builtin_clzll(leaf->words[i]);
-	return 0;
-}
-
 u64 qed_map_end(const struct qed_map *map)
 {
-	u64 node_nr, leaf_nr, end;
+	const struct word *word = NULL;
+	u64 last = 0, nr;
 
-	for (node_nr = map->nr_nodes; node_nr-- > 0;) {
-		if (!map->nodes[node_nr])
-			continue;
-		for (leaf_nr = QED_NODE_LEAVES; leaf_nr-- > 0;) {
-			struct qed_leaf *leaf = map->nodes[node_nr]->leaves[leaf_nr];
-
-			end = leaf ? leaf_end(leaf) : 0;
-			if (end)
-				return (((node_nr << QED_NODE_SHIFT) + leaf_nr) <<
-					QED_LEAF_SHIFT) + end;
-		}
-	}
-	for (leaf_nr = map->nr_flat; leaf_nr-- > 0;) {
-		end = leaf_end(&map->flat[leaf_nr]);
-		if (end)
-			return (leaf_nr << QED_LEAF_SHIFT) + end;
-	}
-	return 0;
+	while ((word = qed_hash_next(&map->others, word)))
+		last = max_u64(last, word->key);
+	for (nr = map->nr_flat; !last && nr-- > 0;)
+		if (map->flat[nr])
+			last = nr + 1;
+	return last ? last * QED_WORD_BITS - __builtin_clzll(get_word(map, last - 1)) : 0;
 }
 
 u64 qed_map_weight(const struct qed_map *map)
 {
-	struct qed_leaf *leaf;
-	u64 nr, weight = 0;
-	unsigned int i;
+	const struct word *word = NULL;
+	u64 weight = 0, nr;
 
-	for (nr = 0; (leaf = next_leaf(map, &nr)); nr++)
-		for (i = 0; i < QED_LEAF_WORDS; i++)
-			weight += __builtin_popcountll(leaf->words[i]);
+	for (nr = 0; nr < map->nr_flat; nr++)
+		weight += __builtin_popcountll(map->flat[nr]);
+	while ((word = qed_hash_next(&map->others, word)))
+		weight += __builtin_popcountll(word->bits);
 	return weight;
 }

@@ -1,46 +1,37 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * A sparse bitmap: a bit for each cluster of an image.
+ * A bitmap: a bit for each cluster of an image.
  */
 
 #ifndef QED_MAP_H
 #define QED_MAP_H
 
 #include "common.h"
+#include "hash.h"
 
-/* Bits are in leaves of 4 KiB, which exist only where a bit was set. */
-#define QED_LEAF_SHIFT	15
-#define QED_LEAF_BITS	32768U
-#define QED_LEAF_WORDS	(QED_LEAF_BITS / 64)
-#define QED_NODE_SHIFT	10
-#define QED_NODE_LEAVES	1024U
+#define QED_WORD_BITS	64U
 
-struct qed_leaf {
-	u64 words[QED_LEAF_WORDS];
-};
-
-struct qed_node {
-	struct qed_leaf *leaves[QED_NODE_LEAVES];
-};
-
-/* Up to so many bits are in one piece of memory: 64 MiB */
-#define QED_MAX_FLAT_BITS	536870912ULL
+/* Up to so many bits are in one piece of memory: 512 MiB */
+#define QED_MAX_FLAT_BITS	4294967296ULL
 
 /**
- * struct qed_map - a sparse bitmap
- * @flat: the leaves of the first bits, in one piece, not used before they are
+ * struct qed_map - a bitmap
+ * @flat: the words of the first bits, in one piece, not used before they are
  *	touched; or NULL
  * @nr_flat: number of these
- * @nodes: the first level for all others, NULL where nothing is set
- * @nr_nodes: number of these
+ * @others: all other words that are not zero, by their number and 1
+ * @sorted: the keys of @others in order, if there are as many as in @others
+ * @nr_sorted: number of these
  *
- * Bits that were never set read as 0, also those behind the last node.
+ * Bits that were never set read as 0, whatever their number is. Words in @others
+ * take 22 to 43 bytes each.
  */
 struct qed_map {
-	struct qed_leaf *flat;
+	u64 *flat;
 	u64 nr_flat;
-	struct qed_node **nodes;
-	u64 nr_nodes;
+	struct qed_hash others;
+	u64 *sorted;
+	u64 nr_sorted;
 };
 
 /**
@@ -60,23 +51,35 @@ void qed_map_free(struct qed_map *map);
 /* Clear all bits. */
 void qed_map_clear(struct qed_map *map);
 
-/* Make room for @bits bits. Not while other threads use the map. -ENOMEM */
-int qed_map_grow(struct qed_map *map, u64 bits);
+/* The word of a bit if it is one of those in one piece, else NULL */
+static inline u64 *qed_map_flat_word(const struct qed_map *map, u64 bit)
+{
+	return bit / QED_WORD_BITS < map->nr_flat ? &map->flat[bit / QED_WORD_BITS] : NULL;
+}
+
+/* qed_map_claim() for a word that is not flat */
+int qed_map_claim_other(struct qed_map *map, u64 word, u64 mask);
 
 /**
- * qed_map_leaf() - the leaf of a bit, made if there is none
+ * qed_map_claim() - set bits of a word
  * @map: the map
- * @bit: within the size of the map
+ * @word: number of the word
+ * @mask: its bits
  *
  * Any number of threads may call this at a time.
- * Return: the leaf, or NULL if there is no memory.
+ * Return: 1 if none of them was set, 0 if one was, -ENOMEM
  */
-struct qed_leaf *qed_map_leaf(struct qed_map *map, u64 bit);
+static inline int qed_map_claim(struct qed_map *map, u64 word, u64 mask)
+{
+	if (word >= map->nr_flat)
+		return qed_map_claim_other(map, word, mask);
+	return !(__atomic_fetch_or(&map->flat[word], mask, __ATOMIC_RELAXED) & mask);
+}
 
 /* Is the bit set? */
 bool qed_map_test(const struct qed_map *map, u64 bit);
 
-/* Set @nr bits. The map grows as needed. -ENOMEM */
+/* Set @nr bits. -ENOMEM */
 int qed_map_set(struct qed_map *map, u64 bit, u64 nr);
 
 /* Set the bits that are set in @from. -ENOMEM */

@@ -116,58 +116,76 @@ static bool read_backing_path(const char *loop, char *path, int size)
 	return found;
 }
 
+static int open_loop(const char *loop)
+{
+	char path[512];
+
+	snprintf(path, sizeof(path), "/dev/%s", loop);
+	return open(path, O_RDONLY | O_CLOEXEC);
+}
+
 /* Is this the file behind the loop device? By its path, who may not ask the device */
-static bool is_behind(const char *loop, int loop_fd, const struct stat *st)
+static bool is_behind(const char *loop, const struct stat *st)
 {
 	struct loop_info64 info;
 	char path[4096];
 	struct stat other;
+	bool behind;
+	int fd;
 
 	if (!read_backing_path(loop, path, sizeof(path)))
 		return false;
-	if (loop_fd >= 0 && !ioctl(loop_fd, LOOP_GET_STATUS64, &info))
-		return info.lo_device == st->st_dev && info.lo_inode == st->st_ino;
-	return !stat(path, &other) && other.st_dev == st->st_dev && other.st_ino == st->st_ino;
+	if (!stat(path, &other) && other.st_dev == st->st_dev && other.st_ino == st->st_ino)
+		return true;
+	/* the path may have changed, or be one of another name space */
+	fd = open_loop(loop);
+	if (fd < 0)
+		return false;
+	behind = !ioctl(fd, LOOP_GET_STATUS64, &info) && info.lo_device == st->st_dev &&
+		 info.lo_inode == st->st_ino;
+	close(fd);
+	return behind;
 }
 
-/* Is there a device on top, or is it used exclusively, as by a mount? */
-static bool is_held(const char *loop)
+static bool has_holders(const char *loop)
 {
 	char path[512];
 	struct dirent *entry;
-	bool held = false;
+	bool found = false;
 	DIR *dir;
-	int fd;
 
-	snprintf(path, sizeof(path), "/dev/%s", loop);
-	fd = open(path, O_RDONLY | O_EXCL | O_CLOEXEC);
-	if (fd >= 0)
-		close(fd);
-	else if (errno == EBUSY)
-		return true;
 	snprintf(path, sizeof(path), "/sys/block/%s/holders", loop);
 	dir = opendir(path);
-	if (!dir)
-		return false;
-	while ((entry = readdir(dir)))
-		if (entry->d_name[0] != '.')
+	while (dir && !found && (entry = readdir(dir)))
+		found = entry->d_name[0] != '.';
+	if (dir)
+		closedir(dir);
+	return found;
+}
+
+/*
+ * Is there a device on top, or does somebody have the locks of one who writes? To
+ * open it exclusively would tell more, but others cannot do so meanwhile.
+ */
+static bool is_held(const char *loop)
+{
+	bool held = has_holders(loop);
+	unsigned int i;
+	int fd = held ? -1 : open_loop(loop);
+
+	if (fd < 0)
+		return held;
+	for (i = 0; i < PERMISSIONS; i++)
+		if ((PERMISSION_WRITE | PERMISSION_RESIZE) >> i & 1 &&
+		    is_locked(fd, HAS_PERMISSION + i))
 			held = true;
-	closedir(dir);
+	close(fd);
 	return held;
 }
 
 static bool is_in_use_by_loop(const char *loop, const struct stat *st, bool writable)
 {
-	char path[512];
-	bool behind;
-	int fd;
-
-	snprintf(path, sizeof(path), "/dev/%s", loop);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	behind = is_behind(loop, fd, st);
-	if (fd >= 0)
-		close(fd);
-	return behind && (writable || is_held(loop));
+	return is_behind(loop, st) && (writable || is_held(loop));
 }
 
 static int check_loop_devices(const struct stat *st, bool writable)
@@ -203,29 +221,51 @@ static int check_use(int fd, bool writable)
 
 	if (fstat(fd, &st))
 		return -errno;
-	if (!S_ISREG(st.st_mode))
-		return 0;
 	r = lock_image(fd, writable);
 	if (r) {
 		snprintf(message, sizeof(message),
 			 "is in use by QEMU, or by another qed-fsck");
 		return r;
 	}
-	return check_loop_devices(&st, writable);
+	return S_ISREG(st.st_mode) ? check_loop_devices(&st, writable) : 0;
 }
 
+static int open_kind(const char *path, const struct stat *st, int flags)
+{
+	struct stat now;
+	int fd, r = 0;
+
+	if (S_ISDIR(st->st_mode))
+		return -EISDIR;
+	if (!S_ISREG(st->st_mode) && !S_ISBLK(st->st_mode))
+		return -ENOTBLK;
+	fd = open(path, flags);
+	if (fd < 0)
+		return -errno;
+	if (fstat(fd, &now))
+		r = -errno;
+	else if (now.st_dev != st->st_dev || now.st_ino != st->st_ino)
+		r = -ESTALE;
+	if (r)
+		close(fd);
+	return r ? r : fd;
+}
+
+/* A device needs other flags than a file: what the name stands for must not change */
 static int open_path(const char *path, bool writable, bool force)
 {
 	int flags = (writable ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NONBLOCK;
+	int pin = open(path, O_PATH | O_CLOEXEC), fd;
 	struct stat st;
-	int fd;
 
-	if (stat(path, &st))
+	if (pin < 0)
 		return -errno;
-	if (S_ISBLK(st.st_mode) && !force)
-		flags |= O_EXCL;
-	fd = open(path, flags);
-	return fd < 0 ? -errno : fd;
+	if (fstat(pin, &st))
+		fd = -errno;
+	else
+		fd = open_kind(path, &st, S_ISBLK(st.st_mode) && !force ? flags | O_EXCL : flags);
+	close(pin);
+	return fd;
 }
 
 int qed_image_open(struct qed_image *img, const char *path, bool writable, bool force,
@@ -239,6 +279,8 @@ int qed_image_open(struct qed_image *img, const char *path, bool writable, bool 
 		return r;
 	}
 	snprintf(message, sizeof(message), "cannot be opened: %s", strerror(-r));
+	if (r == -ENOTBLK)
+		snprintf(message, sizeof(message), "is neither a file nor a block device");
 	if (r)
 		return r;
 	if (!force) {
@@ -251,10 +293,7 @@ int qed_image_open(struct qed_image *img, const char *path, bool writable, bool 
 	r = qed_image_init(img, fd, path, writable);
 	if (!r)
 		return 0;
-	if (r == -ENOTBLK)
-		snprintf(message, sizeof(message), "is neither a file nor a block device");
-	else
-		snprintf(message, sizeof(message), "cannot be read: %s", strerror(-r));
+	snprintf(message, sizeof(message), "cannot be read: %s", strerror(-r));
 	close(fd);
 	return r;
 }

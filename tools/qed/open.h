@@ -16,8 +16,8 @@
  * @force: also if it is in use; not if @writable
  * @error: a text for the user if it fails; overwritten by the next call
  *
- * A block device is opened exclusively. For a file the locks of QEMU are taken;
- * they are on the file descriptor. The image must be closed only if 0 is returned.
+ * A block device is opened exclusively. The locks of QEMU are taken; they are on the
+ * file descriptor. The image must be closed only if 0 is returned.
  * Return: 0, -EBUSY if it is in use, or what failed.
  */
 int qed_image_open(struct qed_image *img, const char *path, bool writable, bool force,

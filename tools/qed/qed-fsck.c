@@ -4,6 +4,7 @@
  */
 
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <signal.h>
 #include <stdio.h>
@@ -11,7 +12,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "descriptors.h"
 #include "fsck.h"
+#include "geometry.h"
 #include "header.h"
 #include "open.h"
 #include "report.h"
@@ -27,10 +30,16 @@
 #define MAX_THREADS	64
 
 struct arguments {
-	char mode;		/* n, p, y, or 0 */
+	char mode;		/* n, p, y, r, or 0 */
 	bool always, verbose, quiet, json, stats, direct, force, compact, discard;
-	int progress_fd;	/* -1: none; 0: a bar */
+	bool bar;
+	int progress_fd;	/* -1: none */
 	unsigned int threads;
+	bool has_geometry, search;
+	struct qed_geometry geometry;
+	enum qed_orphan_policy orphans;
+	struct qed_place places[QED_MAX_PLACES];
+	unsigned int nr_places;
 	const char *undo, *undo_apply, *path;
 };
 
@@ -46,10 +55,13 @@ static void on_signal(int number)
 static void catch_signals(void)
 {
 	/* without SA_RESTART: a question is interrupted, too */
-	struct sigaction action = { .sa_handler = on_signal };
+	struct sigaction action = { .sa_handler = on_signal }, before;
 
 	sigaction(SIGINT, &action, NULL);
 	sigaction(SIGTERM, &action, NULL);
+	/* not under nohup(1) */
+	if (!sigaction(SIGHUP, NULL, &before) && before.sa_handler != SIG_IGN)
+		sigaction(SIGHUP, &action, NULL);
 	/* a limit of the file size is an error like others */
 	signal(SIGXFSZ, SIG_IGN);
 	signal(SIGPIPE, SIG_IGN);
@@ -61,14 +73,15 @@ static void catch_signals(void)
  */
 
 static const char help[] =
-"Usage: qed-fsck [-n | -p | -y] [option...] IMAGE\n"
+"Usage: qed-fsck [-n | -p | -a | -r | -y] [option...] IMAGE\n"
 "       qed-fsck --undo-apply FILE IMAGE\n"
 "\n"
 "Check and repair a QED image, a file or a block device.\n"
 "\n"
 "  -n                 change nothing\n"
-"  -p                 repair what needs no guess and loses nothing\n"
+"  -p, -a             repair what needs no guess and loses nothing\n"
 "  -y                 repair everything, without asking\n"
+"  -r                 ask about each repair, as without these on a terminal\n"
 "  -f                 read the tables even if the image is marked clean\n"
 "  -v                 list all findings, not just the first 100 of each kind\n"
 "  -q                 print only errors\n"
@@ -81,6 +94,13 @@ static const char help[] =
 "                     with --undo-apply: even if it was changed\n"
 "      --compact      make the image as short as possible\n"
 "      --discard      discard free clusters of a block device\n"
+"      --geometry VALUES\n"
+"                     the header is lost: cluster=N,table=N,l1=N,size=N; or search\n"
+"      --orphans ACTION\n"
+"                     with -y, for L2 tables that nothing refers to: keep, free,\n"
+"                     or reconnect\n"
+"      --reconnect TABLE:GUEST\n"
+"                     where such a table belongs, both in bytes\n"
 "      --undo FILE    save what gets overwritten to a new file\n"
 "      --undo-apply FILE\n"
 "                     take back what a run with --undo has done\n"
@@ -97,6 +117,9 @@ enum long_option {
 	OPT_FORCE,
 	OPT_COMPACT,
 	OPT_DISCARD,
+	OPT_GEOMETRY,
+	OPT_ORPHANS,
+	OPT_RECONNECT,
 	OPT_UNDO,
 	OPT_UNDO_APPLY,
 };
@@ -108,6 +131,9 @@ static const struct option long_options[] = {
 	{ "force", no_argument, NULL, OPT_FORCE },
 	{ "compact", no_argument, NULL, OPT_COMPACT },
 	{ "discard", no_argument, NULL, OPT_DISCARD },
+	{ "geometry", required_argument, NULL, OPT_GEOMETRY },
+	{ "orphans", required_argument, NULL, OPT_ORPHANS },
+	{ "reconnect", required_argument, NULL, OPT_RECONNECT },
 	{ "undo", required_argument, NULL, OPT_UNDO },
 	{ "undo-apply", required_argument, NULL, OPT_UNDO_APPLY },
 	{ "help", no_argument, NULL, 'h' },
@@ -137,8 +163,54 @@ static unsigned int parse_number(const char *text, unsigned int least, unsigned 
 static void set_mode(struct arguments *args, char mode)
 {
 	if (args->mode && args->mode != mode)
-		usage_error("only one of -n, -p and -y can be given");
+		usage_error("only one of -n, -p (-a), -r and -y can be given");
 	args->mode = mode;
+}
+
+/* The descriptor is looked at before a file could get its number */
+static void set_progress(struct arguments *args, const char *text)
+{
+	static const char error[] = "-C needs the number of a file descriptor";
+	int fd = parse_number(text, 0, 1U << 20, error);
+
+	if (args->progress_fd >= 0)
+		close(args->progress_fd);
+	args->bar = !fd;
+	args->progress_fd = fd ? qed_keep_descriptor(fd) : -1;
+	if (fd && args->progress_fd < 0)
+		usage_error("-C needs a file descriptor that is open for writing");
+}
+
+static enum qed_orphan_policy parse_orphans(const char *text)
+{
+	static const char * const names[] = {
+		[QED_ORPHANS_KEEP]	= "keep",
+		[QED_ORPHANS_FREE]	= "free",
+		[QED_ORPHANS_RECONNECT]	= "reconnect",
+	};
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(names); i++)
+		if (!strcmp(text, names[i]))
+			return i;
+	usage_error("--orphans needs keep, free or reconnect");
+	return QED_ORPHANS_KEEP;
+}
+
+static void parse_place(struct arguments *args, const char *text)
+{
+	struct qed_place *place = &args->places[args->nr_places];
+	char *end;
+
+	if (args->nr_places++ == QED_MAX_PLACES)
+		usage_error("too many of --reconnect");
+	errno = 0;
+	place->table = strtoull(text, &end, 0);
+	if (*end == ':')
+		place->guest_offset = strtoull(end + 1, &end, 0);
+	if (errno || *end || !strchr(text, ':'))
+		usage_error("--reconnect needs TABLE:GUEST");
+	args->orphans = QED_ORPHANS_RECONNECT;
 }
 
 static void parse_option(struct arguments *args, int option)
@@ -147,7 +219,11 @@ static void parse_option(struct arguments *args, int option)
 	case 'n':
 	case 'p':
 	case 'y':
+	case 'r':
 		set_mode(args, option);
+		break;
+	case 'a':
+		set_mode(args, 'p');
 		break;
 	case 'f':
 		args->always = true;
@@ -159,8 +235,7 @@ static void parse_option(struct arguments *args, int option)
 		args->quiet = true;
 		break;
 	case 'C':
-		args->progress_fd = parse_number(optarg, 0, 1U << 20,
-						 "-C needs the number of a file descriptor");
+		set_progress(args, optarg);
 		break;
 	case 'j':
 		args->threads = parse_number(optarg, 1, MAX_THREADS, "-j needs 1 to 64 threads");
@@ -183,6 +258,18 @@ static void parse_option(struct arguments *args, int option)
 	case OPT_DISCARD:
 		args->discard = true;
 		break;
+	case OPT_GEOMETRY:
+		args->search = !strcmp(optarg, "search");
+		args->has_geometry = !args->search;
+		if (!args->search && !qed_geometry_parse(&args->geometry, optarg))
+			usage_error("--geometry needs cluster=N,table=N,l1=N,size=N, or search");
+		break;
+	case OPT_ORPHANS:
+		args->orphans = parse_orphans(optarg);
+		break;
+	case OPT_RECONNECT:
+		parse_place(args, optarg);
+		break;
 	case OPT_UNDO:
 		args->undo = optarg;
 		break;
@@ -196,8 +283,7 @@ static void parse_option(struct arguments *args, int option)
 		puts("qed-fsck " QED_VERSION);
 		exit(0);
 	default:
-		fprintf(stderr, "Try qed-fsck --help.\n");
-		exit(EXIT_USAGE);
+		usage_error("an option is not known, or lacks its argument");
 	}
 }
 
@@ -215,12 +301,18 @@ static void check_arguments(struct arguments *args)
 			usage_error("--undo-apply goes only with --force and --json");
 		return;
 	}
+	if (args->mode == 'r')
+		args->mode = 0;
 	if (args->force && args->mode != 'n')
 		usage_error("--force needs -n or --undo-apply");
 	/* without a terminal nobody can answer */
 	if (!args->mode && (!isatty(STDIN_FILENO) || !isatty(STDOUT_FILENO) || args->json ||
 			    args->quiet))
 		args->mode = 'n';
+	if (args->search)
+		args->mode = 'n';
+	if (args->has_geometry && args->mode != 'n' && args->mode != 'y')
+		usage_error("--geometry goes with -n and -y");
 	if (args->mode != 'n')
 		return;
 	if (args->compact || args->discard)
@@ -236,7 +328,8 @@ static void parse_arguments(struct arguments *args, int argc, char **argv)
 	memset(args, 0, sizeof(*args));
 	args->progress_fd = -1;
 	args->threads = default_threads();
-	while ((option = getopt_long(argc, argv, "npyfvqC:j:hV", long_options, NULL)) != -1)
+	opterr = 0;
+	while ((option = getopt_long(argc, argv, "anprfvyqC:j:hV", long_options, NULL)) != -1)
 		parse_option(args, option);
 	if (argc - optind != 1)
 		usage_error(argc == optind ? "no image is given" : "too many arguments");
@@ -249,11 +342,23 @@ static void parse_arguments(struct arguments *args, int argc, char **argv)
  *----------------------------------------------------------------
  */
 
+/* Of a run that has failed only what is durable counts */
+static bool has_repaired(int error, const struct qed_image *img,
+			 const struct qed_fsck_result *result)
+{
+	enum qed_code code;
+
+	for (code = 0; error && code < QED_CODES; code++)
+		if (result->fixed[code])
+			return true;
+	return img->modified && (!error || result->moved);
+}
+
 static int exit_status(int error, const struct qed_image *img, const struct qed_fsck_result *result)
 {
 	int status = 0;
 
-	if (img->modified)
+	if (has_repaired(error, img, result))
 		status |= EXIT_REPAIRED;
 	if (qed_fsck_left(result, QED_DAMAGE) || qed_fsck_left(result, QED_WASTE))
 		status |= EXIT_LEFT;
@@ -285,6 +390,9 @@ static int check(const struct arguments *args, struct qed_reporter *reporter, st
 		.always = args->always || args->compact || args->discard || args->stats,
 		.compact = args->compact,
 		.discard = args->discard,
+		.new_header = args->has_geometry,
+		.orphans = args->orphans,
+		.nr_places = args->nr_places,
 		.threads = args->threads,
 		.report = qed_report_finding,
 		.ask = qed_report_ask,
@@ -292,21 +400,28 @@ static int check(const struct arguments *args, struct qed_reporter *reporter, st
 		.progress.show = qed_report_progress,
 		.progress.ctx = reporter,
 	};
+	static const char no_device[] =
+		"--discard is for block devices: what is free in a file is a hole already";
 	struct qed_fsck_result result;
-	char error[256] = "";
-	int r = qed_fsck(img, &options, &result), r2, status;
+	char error[640] = "";
+	int r, r2, status;
+	bool undo_failed;
 
+	memcpy(options.places, args->places, sizeof(options.places));
+	r = qed_fsck(img, &options, &result);
 	if (r == -EINTR)
 		snprintf(error, sizeof(error), "stopped");
 	else if (r)
 		snprintf(error, sizeof(error), "%s: %s", result.what ? result.what : "failed",
 			 strerror(-r));
+	undo_failed = qed_undo_error(img->undo);
 	r2 = qed_undo_finish(img->undo, img);
 	img->undo = NULL;
-	if (r2 && !r) {
+	if (undo_failed || (r2 && !r)) {
 		r = r2;
-		snprintf(error, sizeof(error), "%s: %s", args->undo, strerror(-r));
+		snprintf(error, sizeof(error), "undo file %.512s: %s", args->undo, strerror(-r));
 	}
+	reporter->note = args->discard && !img->is_block ? no_device : NULL;
 	status = exit_status(r, img, &result);
 	qed_report_end(reporter, &result, *error ? error : NULL, status);
 	return status;
@@ -323,15 +438,73 @@ static int apply_undo(const struct arguments *args, struct qed_reporter *reporte
 {
 	const char *what = "";
 	char error[1024];
-	int r = qed_undo_apply(args->undo_apply, img, args->force, &what);
+	int r = qed_undo_apply(args->undo_apply, img, args->force, &what), status;
+
+	if (!r) {
+		status = img->modified ? EXIT_REPAIRED : 0;
+		qed_report_undone(reporter, args->undo_apply, status);
+		return status;
+	}
+	if (r == -EUCLEAN || r == -ESTALE)
+		snprintf(error, sizeof(error), "undo file %.512s: %s", args->undo_apply, what);
+	else
+		snprintf(error, sizeof(error), "undo file %.512s: %s: %s", args->undo_apply, what,
+			 strerror(-r));
+	return fail(reporter, error);
+}
+
+/* Does something that is printed go into the image? Then no more of it does. */
+static bool prints_into_image(const struct arguments *args, const struct qed_image *img)
+{
+	int fds[] = { STDOUT_FILENO, STDERR_FILENO, args->progress_fd };
+	bool found = false;
+	unsigned int i;
+	int null;
+
+	for (i = 0; i < ARRAY_SIZE(fds); i++) {
+		if (fds[i] < 0 || !qed_is_same_file(fds[i], img->fd))
+			continue;
+		found = true;
+		null = open("/dev/null", O_RDWR | O_CLOEXEC);
+		if (null < 0 || dup2(null, fds[i]) < 0)
+			_exit(EXIT_OPERATION);
+		close(null);
+	}
+	return found;
+}
+
+static int search_geometry(struct qed_reporter *reporter, struct qed_image *img)
+{
+	struct qed_proposal proposals[QED_MAX_PROPOSALS];
+	unsigned int nr, i;
+	char error[256];
+	int r = qed_geometry_search(img, proposals, &nr);
+
+	if (r) {
+		snprintf(error, sizeof(error), "cannot be searched: %s", strerror(-r));
+		return fail(reporter, error);
+	}
+	if (!nr)
+		return fail(reporter, "no tables were found");
+	for (i = 0; i < nr; i++)
+		printf("--geometry cluster=%llu,table=%llu,l1=%llu,size=%llu  # %llu tables\n",
+		       proposals[i].geometry.cluster_size, proposals[i].geometry.table_size,
+		       proposals[i].geometry.l1_offset, proposals[i].geometry.image_size,
+		       proposals[i].tables);
+	return 0;
+}
+
+static int use_geometry(const struct arguments *args, struct qed_reporter *reporter,
+			struct qed_image *img)
+{
+	struct qed_geometry geometry = args->geometry;
+	char error[256];
+	int r = qed_geometry_apply(&geometry, img);
 
 	if (!r)
-		return img->modified ? EXIT_REPAIRED : 0;
-	if (r == -EUCLEAN || r == -ESTALE)
-		snprintf(error, sizeof(error), "%.512s: %s", args->undo_apply, what);
-	else
-		snprintf(error, sizeof(error), "%.512s: %s: %s", args->undo_apply, what,
-			 strerror(-r));
+		return 0;
+	snprintf(error, sizeof(error), "--geometry: %s",
+		 r == -EEXIST ? "has a legal header" : strerror(-r));
 	return fail(reporter, error);
 }
 
@@ -342,10 +515,14 @@ static int work_on(const struct arguments *args, struct qed_reporter *reporter,
 	char error[1024];
 	int r;
 
+	if (prints_into_image(args, img))
+		return fail(reporter, "is where the output goes");
 	/* an undo file can be what an image lacks to be one */
 	if (args->undo_apply)
 		return apply_undo(args, reporter, img);
-	if (!qed_header_is_qed(img, &why))
+	if (args->search)
+		return search_geometry(reporter, img);
+	if (!args->has_geometry && !qed_header_is_qed(img, &why))
 		return fail(reporter, why);
 	if (args->direct) {
 		r = qed_image_direct(img);
@@ -357,8 +534,17 @@ static int work_on(const struct arguments *args, struct qed_reporter *reporter,
 	if (args->undo) {
 		r = qed_undo_create(&img->undo, args->undo, img);
 		if (r) {
-			snprintf(error, sizeof(error), "%.512s: %s", args->undo, strerror(-r));
+			snprintf(error, sizeof(error), "undo file %.512s: %s", args->undo,
+				 strerror(-r));
 			return fail(reporter, error);
+		}
+	}
+	/* an undo file knows what is on the disk */
+	if (args->has_geometry) {
+		r = use_geometry(args, reporter, img);
+		if (r) {
+			qed_undo_finish(img->undo, img);
+			return r;
 		}
 	}
 	return check(args, reporter, img);
@@ -366,26 +552,27 @@ static int work_on(const struct arguments *args, struct qed_reporter *reporter,
 
 int main(int argc, char **argv)
 {
-	struct qed_reporter reporter = { };
+	static struct qed_reporter reporter;
 	struct arguments args;
 	struct qed_image img;
 	const char *error;
 	int status;
 
+	if (qed_open_standard())
+		return EXIT_OPERATION;
 	parse_arguments(&args, argc, argv);
 	catch_signals();
-	reporter.path = args.path;
+	qed_report_init(&reporter, args.path);
+	reporter.mode = args.mode;
 	reporter.img = &img;
 	reporter.json = args.json;
 	reporter.quiet = args.quiet;
 	reporter.verbose = args.verbose;
 	reporter.stats = args.stats;
 	reporter.threads = args.threads;
-	reporter.progress_fd = args.progress_fd > 0 ? args.progress_fd : -1;
-	reporter.bar = !args.progress_fd || (args.progress_fd < 0 && !args.quiet &&
-					     isatty(STDERR_FILENO));
-	reporter.bar_delay = args.progress_fd ? 1 : 0;
-	reporter.started = qed_now();
+	reporter.progress_fd = args.progress_fd;
+	reporter.bar = args.bar || (args.progress_fd < 0 && !args.quiet && isatty(STDERR_FILENO));
+	reporter.bar_delay = args.bar ? 0 : 1;
 
 	if (qed_image_open(&img, args.path, args.mode != 'n', args.force && args.mode == 'n',
 			   &error))

@@ -4,7 +4,8 @@
  *
  * Tables are repaired in two walks. The first one sets entries to 0. The second
  * one makes copies: it may extend the file, and what points behind its end must
- * not become legal by that.
+ * not become legal by that. Then it sets entries to 0 that are legal, but beyond the
+ * size: where tables overlap they can be entries of one that is copied, within it.
  */
 
 #include <errno.h>
@@ -52,7 +53,13 @@ static int sync_image(struct qed_repair *repair)
  *----------------------------------------------------------------
  */
 
-/* Will the second walk take care of it? */
+/* A legal entry beyond the size, of a table within it */
+static bool is_rest(const struct qed_repair *repair, const struct qed_ref *ref)
+{
+	return !ref->l1 && ref->is_beyond && !qed_table_is_beyond(repair->img, ref) &&
+	       (ref->code == QED_L2_ENTRY_SHARED || ref->code == QED_L2_ENTRY_BEYOND_SIZE);
+}
+
 static bool is_for_copy(const struct qed_repair *repair, const struct qed_ref *ref)
 {
 	if (ref->is_beyond)
@@ -62,27 +69,34 @@ static bool is_for_copy(const struct qed_repair *repair, const struct qed_ref *r
 	return ref->code == QED_L1_ENTRY_SHARED && !qed_map_test(&repair->dropped, ref->l1_index);
 }
 
-static int clear_entry(void *ctx, const struct qed_ref *ref, u64 *value)
+/* Is it also an entry of a shared table that has no copy? */
+static bool is_needed(const struct qed_repair *repair, const struct qed_ref *ref)
 {
-	struct qed_repair *repair = ctx;
+	u64 offset = ref->table + ref->index * 8;
+
+	return !ref->l1 && qed_map_test(&repair->uncopied, offset >> repair->img->cluster_shift);
+}
+
+static int clear(struct qed_repair *repair, const struct qed_ref *ref, u64 *value)
+{
 	struct qed_walk walk = { .img = repair->img, .owners = &repair->owners };
 	enum qed_action action = QED_ACTION_CLEARED;
 	struct qed_finding finding;
 	int r = 0;
 
-	if (is_for_copy(repair, ref))
-		return 0;
 	qed_ref_finding(&walk, ref, &finding);
 	if (ref->code == QED_L1_ENTRY_OVER_END && !repair->img->is_block && !ref->is_beyond)
 		action = QED_ACTION_EXTENDED;
 	if (ref->is_unlinked)
 		finding.action = action;
-	else
+	else if ((ref->l1 || !qed_table_is_beyond(repair->img, ref)) && !is_needed(repair, ref))
 		r = qed_decide(repair, &finding, action);
 	if (r)
 		return r;
 	qed_report(repair, &finding);
 
+	if (finding.action == QED_ACTION_CLEARED && ref->l1)
+		qed_remember_lost(&repair->orphans, ref->l1_index, ref->value);
 	if (finding.action == QED_ACTION_CLEARED)
 		*value = QED_ENTRY_UNALLOCATED;
 	else if (finding.action == QED_ACTION_EXTENDED)
@@ -91,6 +105,16 @@ static int clear_entry(void *ctx, const struct qed_ref *ref, u64 *value)
 	else
 		repair->declined = true;
 	return 0;
+}
+
+static int clear_entry(void *ctx, const struct qed_ref *ref, u64 *value)
+{
+	struct qed_repair *repair = ctx;
+
+	/* the second walk takes care of these */
+	if (is_for_copy(repair, ref) || is_rest(repair, ref))
+		return 0;
+	return clear(repair, ref, value);
 }
 
 static int write_cleared(void *ctx, const void *buf, u64 offset, u64 length, const u8 *sectors)
@@ -111,7 +135,7 @@ static int write_cleared(void *ctx, const void *buf, u64 offset, u64 length, con
 }
 
 /*----------------------------------------------------------------
- * Second walk: copies
+ * Second walk: copies, and entries beyond the size
  *----------------------------------------------------------------
  */
 
@@ -230,34 +254,52 @@ static int copy_table(struct qed_repair *repair, const struct qed_ref *ref, u64 
 	return r == 1 ? copy_table_data(repair, ref, *to) : r;
 }
 
-static int copy_entry(void *ctx, const struct qed_ref *ref, u64 *value)
+/* Make a copy for an entry: as copy_clusters() */
+static int copy(struct qed_repair *repair, const struct qed_ref *ref, u64 *value)
 {
-	struct qed_repair *repair = ctx;
+	int r = qed_begin(repair);
+
+	if (!r)
+		r = ref->l1 ? copy_table(repair, ref, value) :
+			      copy_data(repair, ref, ref->value, value);
+	if (r != 1)
+		*value = ref->value;
+	return r;
+}
+
+static int copy_shared(struct qed_repair *repair, const struct qed_ref *ref, u64 *value)
+{
 	struct qed_walk walk = { .img = repair->img, .owners = &repair->owners };
 	struct qed_finding finding;
 	int r;
 
-	if (!is_for_copy(repair, ref))
-		return 0;
 	qed_ref_finding(&walk, ref, &finding);
 	r = qed_decide(repair, &finding, QED_ACTION_COPIED);
-	if (r)
+	if (!r && finding.action)
+		r = copy(repair, ref, value);
+	if (r < 0)
 		return r;
-	if (finding.action == QED_ACTION_COPIED) {
-		r = qed_begin(repair);
-		if (!r)
-			r = ref->l1 ? copy_table(repair, ref, value) :
-				      copy_data(repair, ref, ref->value, value);
-		if (r < 0)
-			return r;
-		if (!r)
-			*value = ref->value;
-		finding.action = r ? QED_ACTION_COPIED : QED_ACTION_NONE;
-		finding.new_value = *value;
-		finding.has |= r ? QED_HAS_NEW_VALUE : 0;
-	}
+	finding.action = r ? QED_ACTION_COPIED : QED_ACTION_NONE;
+	finding.new_value = *value;
+	finding.has |= r ? QED_HAS_NEW_VALUE : 0;
 	qed_report(repair, &finding);
-	return 0;
+	if (r || !ref->l1)
+		return 0;
+	return qed_map_set(&repair->uncopied, ref->value >> repair->img->cluster_shift,
+			   repair->img->table_clusters);
+}
+
+static int copy_entry(void *ctx, const struct qed_ref *ref, u64 *value)
+{
+	struct qed_repair *repair = ctx;
+	int r;
+
+	if (is_for_copy(repair, ref))
+		return copy_shared(repair, ref, value);
+	if (!is_rest(repair, ref))
+		return 0;
+	r = clear(repair, ref, value);
+	return r || *value == ref->value ? r : qed_begin(repair);
 }
 
 static int write_copied(void *ctx, const void *buf, u64 offset, u64 length, const u8 *sectors)
@@ -293,9 +335,11 @@ static int extend_file(struct qed_repair *repair)
 	int r = qed_begin(repair);
 
 	if (!r)
+		r = sync_image(repair);
+	if (!r)
 		r = fail(repair, qed_resize(repair->img, repair->extend_to),
 			 "cannot extend the file");
-	return r ? r : sync_image(repair);
+	return r;
 }
 
 int qed_repair_tables(struct qed_repair *repair)
@@ -312,18 +356,16 @@ int qed_repair_tables(struct qed_repair *repair)
 
 	repair->progress.pass = 3;
 	r = walk_tables(repair, &clear_ops);
-	if (!r)
-		r = sync_image(repair);
 	if (!r && repair->extend_to > repair->img->size)
 		r = extend_file(repair);
+	if (!r)
+		r = qed_settle(repair);
 	/* what remains points behind the end, and must not point to a copy */
 	if (repair->declined)
 		repair->space.limit = min_u64(repair->space.limit, repair->img->nr_clusters);
-	if (!r && repair->shared)
+	if (!r && (repair->shared || repair->has_rest))
 		r = walk_tables(repair, &copy_ops);
-	if (!r)
-		r = sync_image(repair);
-	return r;
+	return r ? r : qed_settle(repair);
 }
 
 /*----------------------------------------------------------------
@@ -450,7 +492,5 @@ int qed_repair_space(struct qed_repair *repair)
 	r = qed_find_leaks(img, &repair->used, clusters, repair_leak, repair);
 	if (!r && img->size > end)
 		r = repair_tail(repair, end);
-	if (!r && img->modified)
-		r = sync_image(repair);
-	return r;
+	return r ? r : qed_settle(repair);
 }

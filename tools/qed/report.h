@@ -13,10 +13,15 @@
 /* Findings of one code that are listed without -v */
 #define QED_MAX_LISTED	100U
 
+/* Is increased when a member of the JSON goes, or gets another meaning */
+#define QED_JSON_SCHEMA	1U
+
 /**
  * struct qed_reporter - what is printed, and how
  * @img: the image, once it is open
  * @path: its name
+ * @name: the same as it is printed in text
+ * @mode: n, p, y, or 0 for questions
  * @json: print JSON
  * @quiet: print nothing
  * @verbose: list all findings
@@ -24,10 +29,12 @@
  * @threads: number of them
  * @progress_fd: lines about the progress go there, -1: nowhere
  * @bar: show a bar on standard error
+ * @note: something that is to be said in the end, or NULL
  * @bar_delay: but only after so many seconds
  * @started: time of the start, monotonic
  *
  * @listed: number of findings, by code
+ * @omitted: number of those that are not in the JSON
  * @has_head: the JSON object was begun
  * @has_finding: so was its list of findings
  * @bar_is_shown: the bar is on the screen
@@ -38,14 +45,16 @@
  */
 struct qed_reporter {
 	const struct qed_image *img;
-	const char *path;
+	const char *path, *name;
+	char mode;
 	bool json, quiet, verbose, stats;
 	unsigned int threads;
 	int progress_fd;
 	bool bar;
+	const char *note;
 	double bar_delay, started;
 
-	u64 listed[QED_CODES];
+	u64 listed[QED_CODES], omitted;
 	bool has_head, has_finding;
 	bool bar_is_shown, all;
 	double last_progress;
@@ -53,6 +62,9 @@ struct qed_reporter {
 
 /* Seconds of a clock that only goes forwards */
 double qed_now(void);
+
+/* Sets @path, @name and @started; all else is set by the caller. */
+void qed_report_init(struct qed_reporter *reporter, const char *path);
 
 /* For struct qed_fsck_options; @ctx is the reporter. */
 void qed_report_finding(void *ctx, const struct qed_finding *finding);
@@ -62,6 +74,9 @@ void qed_report_progress(void *ctx, unsigned int pass, u64 done, u64 all);
 /* Print the summary, or end the JSON object. @error: what failed, or NULL */
 void qed_report_end(struct qed_reporter *reporter, const struct qed_fsck_result *result,
 		    const char *error, int exit_status);
+
+/* Print that an undo file was applied, or that there was nothing to be taken back. */
+void qed_report_undone(struct qed_reporter *reporter, const char *file, int exit_status);
 
 /* Print why the image cannot be opened. */
 void qed_report_failure(struct qed_reporter *reporter, const char *error, int exit_status);

@@ -71,15 +71,11 @@ static bool is_well(struct scan *scan)
 /* Set bits that are in one word of the map; were they all clear? */
 static bool claim_word(struct scan *scan, u64 cluster, u64 mask)
 {
-	struct qed_leaf *leaf = qed_map_leaf(scan->map, cluster);
-	u64 *word;
+	int r = qed_map_claim(scan->map, cluster / QED_WORD_BITS, mask);
 
-	if (!leaf) {
-		fail(scan, -ENOMEM);
-		return true;
-	}
-	word = &leaf->words[cluster % QED_LEAF_BITS / 64];
-	return !(__atomic_fetch_or(word, mask, __ATOMIC_RELAXED) & mask);
+	if (r < 0)
+		fail(scan, r);
+	return r;
 }
 
 /* Set the bits of a run of at most BLOCK_ENTRIES clusters */
@@ -102,20 +98,20 @@ static bool is_legal_run(const struct scan *scan, u64 cluster, u64 nr)
 }
 
 /*
- * Entries that differ: find out the words and bits of all of them first, so that
- * memory is fetched while the others are looked at
+ * Entries that differ: find out the clusters of all of them first, so that memory is
+ * fetched while the others are looked at
  */
 static bool check_mixed(struct worker *w, const __le64 *entries)
 {
 	struct scan *scan = w->scan;
 	const struct qed_image *img = scan->img;
-	u64 *words[BLOCK_ENTRIES], masks[BLOCK_ENTRIES], cluster_mask = qed_cluster_size(img) - 1;
+	u64 clusters[BLOCK_ENTRIES], masks[BLOCK_ENTRIES], cluster_mask = qed_cluster_size(img) - 1;
+	u64 *flat;
 	unsigned int i, nr = 0, clashes = 0;
 
 	for (i = 0; i < BLOCK_ENTRIES; i++) {
 		u64 entry = le64toh(entries[i]);
 		u64 cluster = entry >> img->cluster_shift;
-		struct qed_leaf *leaf;
 
 		if (entry <= QED_ENTRY_ZERO) {
 			w->counts.zero += entry;
@@ -123,21 +119,17 @@ static bool check_mixed(struct worker *w, const __le64 *entries)
 		}
 		if (entry & cluster_mask || !is_legal_run(scan, cluster, 1))
 			return false;
-		leaf = qed_map_leaf(scan->map, cluster);
-		if (!leaf) {
-			fail(scan, -ENOMEM);
-			return true;
-		}
-		words[nr] = &leaf->words[cluster % QED_LEAF_BITS / 64];
-		masks[nr] = 1ULL << cluster % 64;
-		__builtin_prefetch(words[nr], 1);
+		clusters[nr] = cluster;
+		masks[nr] = 1ULL << cluster % QED_WORD_BITS;
+		flat = qed_map_flat_word(scan->map, cluster);
+		if (flat)
+			__builtin_prefetch(flat, 1);
 		nr++;
 		w->counts.fragmented += w->last && entry != w->last + cluster_mask + 1;
 		w->last = entry;
 	}
 	for (i = 0; i < nr; i++)
-		clashes |= (__atomic_fetch_or(words[i], masks[i], __ATOMIC_RELAXED) &
-			    masks[i]) != 0;
+		clashes |= !claim_word(scan, clusters[i], masks[i]);
 	w->counts.allocated += nr;
 	return !clashes;
 }
@@ -350,9 +342,7 @@ static int scan_image(struct scan *scan, struct worker *workers)
 			    sizeof(*scan->jobs));
 	buf = qed_alloc_piece(img);
 	if (scan->jobs && buf) {
-		r = qed_map_grow(scan->map, max_u64(scan->end, scan->l1_end));
-		if (!r)
-			r = qed_map_set(scan->map, 0, img->header_clusters);
+		r = qed_map_set(scan->map, 0, img->header_clusters);
 		if (!r)
 			r = qed_map_set(scan->map, scan->l1_first, img->table_clusters);
 		if (!r)

@@ -33,44 +33,65 @@ static int end_leak(struct leak *leak)
 	return leak->visit(leak->ctx, leak->first, leak->end - leak->first);
 }
 
-/* Find the clusters in a range of unused ones that are not holes */
-static int search_range(const struct qed_image *img, u64 first, u64 end, struct leak *leak)
+static int add_leak(struct leak *leak, u64 first, u64 end)
 {
-	u64 cluster_size = qed_cluster_size(img);
-	u64 offset = first << img->cluster_shift, limit = end << img->cluster_shift, hole;
 	int r;
 
-	while ((offset = qed_next_data(img, offset, limit)) < limit) {
-		hole = max_u64(qed_next_hole(img, offset, limit), offset + 1);
-		first = offset >> img->cluster_shift;
-		if (first > leak->end || leak->first == leak->end) {
-			r = end_leak(leak);
-			if (r)
-				return r;
-			leak->first = first;
-		}
-		leak->end = min_u64(div_up(hole, cluster_size), end);
-		offset = leak->end << img->cluster_shift;
+	if (first > leak->end || leak->first == leak->end) {
+		r = end_leak(leak);
+		if (r)
+			return r;
+		leak->first = first;
 	}
+	leak->end = end;
 	return 0;
 }
 
-int qed_find_leaks(struct qed_image *img, const struct qed_map *used, u64 end,
+/* All clusters in this range that are not in use: none of them is a hole as a whole */
+static int add_unused(struct leak *leak, struct qed_map *used, u64 first, u64 end)
+{
+	u64 next;
+	int r = 0;
+
+	for (first = qed_map_next(used, first, end, false); !r && first < end;
+	     first = qed_map_next(used, next, end, false)) {
+		next = qed_map_next(used, first, end, true);
+		r = add_leak(leak, first, next);
+	}
+	return r;
+}
+
+/*
+ * Whichever is further away is the next one to be asked for: a free cluster, or
+ * data. So there is at most one question for each run of either.
+ */
+int qed_find_leaks(struct qed_image *img, struct qed_map *used, u64 end,
 		   qed_visit_leak visit, void *ctx)
 {
 	struct leak leak = { .visit = visit, .ctx = ctx };
-	u64 first, next;
+	unsigned int shift = img->cluster_shift;
+	u64 first = 0, data, last;
 	int r;
 
 	end = min_u64(end, img->nr_clusters);
-	for (first = 0; first < end; first = next) {
+	for (;;) {
 		if (qed_stopped(img))
 			return -EINTR;
 		first = qed_map_next(used, first, end, false);
-		next = qed_map_next(used, first, end, true);
-		r = search_range(img, first, next, &leak);
+		if (first >= end)
+			break;
+		data = qed_next_data(img, first << shift, end << shift);
+		if (data >= end << shift)
+			break;
+		first = data >> shift;
+		if (qed_map_test(used, first))
+			continue;
+		data = max_u64(qed_next_hole(img, data, end << shift), data + 1);
+		last = min_u64(div_up(data, qed_cluster_size(img)), end);
+		r = add_unused(&leak, used, first, last);
 		if (r)
 			return r;
+		first = last;
 	}
 	return end_leak(&leak);
 }
@@ -102,44 +123,24 @@ static u64 find_run(const struct qed_space *space, u64 cluster)
 
 static int allocate(const struct qed_space *space, u64 first, u64 nr)
 {
-	const struct qed_image *img = space->img;
-	u64 offset = first << img->cluster_shift, length = nr << img->cluster_shift;
+	unsigned int shift = space->img->cluster_shift;
 
-	if (img->is_block)
-		return 0;
-	if (first > (u64)INT64_MAX >> img->cluster_shift || offset > INT64_MAX - length)
+	if (!space->img->is_block && first > (u64)INT64_MAX >> shift)
 		return -EFBIG;
-	while (fallocate(img->fd, FALLOC_FL_KEEP_SIZE, offset, length)) {
-		if (errno == EOPNOTSUPP)
-			return 0;
-		if (errno != EINTR)
-			return -errno;
-	}
-	return 0;
+	return qed_allocate(space->img, first << shift, nr << shift);
 }
 
-/* Give back what was allocated in a part that is still a hole */
 static void release(const struct qed_space *space, u64 first, u64 nr)
 {
-	const struct qed_image *img = space->img;
-	u64 offset = first << img->cluster_shift, end = (first + nr) << img->cluster_shift;
-	u64 next;
+	unsigned int shift = space->img->cluster_shift;
 
-	end = min_u64(end, img->size);
-	for (; offset < end; offset = qed_next_hole(img, next, end)) {
-		next = qed_next_data(img, offset, end);
-		if (next > offset && fallocate(img->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-					       offset, next - offset))
-			return;
-		if (next >= end)
-			return;
-	}
+	qed_release(space->img, first << shift, nr << shift);
 }
 
 /* Find runs for all tables */
 static int promise_tables(struct qed_space *space, u64 nr)
 {
-	u64 first = 0, i;
+	u64 first = space->first, i;
 	int r;
 
 	space->tables = calloc(nr ? nr : 1, sizeof(*space->tables));
@@ -163,11 +164,11 @@ static int promise_tables(struct qed_space *space, u64 nr)
 /* Allocate, or release, the clusters that will be taken */
 static int promise_clusters(struct qed_space *space, u64 nr, bool do_release)
 {
-	u64 first = 0, next;
+	u64 first = space->first, next;
 	int r;
 
 	while (nr) {
-		if (qed_stopped(space->img))
+		if (!do_release && qed_stopped(space->img))
 			return -EINTR;
 		first = next_free(space, first);
 		if (first >= space->limit)
@@ -186,18 +187,18 @@ static int promise_clusters(struct qed_space *space, u64 nr, bool do_release)
 	return 0;
 }
 
-static void release_all(struct qed_space *space, u64 nr_clusters)
+void qed_space_release(struct qed_space *space)
 {
 	u64 i;
 
-	if (space->img->is_block)
+	if (!space->img || space->img->is_block ||
+	    (!space->nr_clusters && space->next_table == space->nr_tables))
 		return;
-	for (i = 0; i < space->nr_tables; i++)
+	for (i = space->next_table; i < space->nr_tables; i++)
 		release(space, space->tables[i], space->img->table_clusters);
-	promise_clusters(space, nr_clusters, true);
-	/* to the size that it has: this frees what is behind it */
-	if (ftruncate(space->img->fd, space->img->size))
-		return;
+	promise_clusters(space, space->nr_clusters, true);
+	space->nr_clusters = 0;
+	qed_release_end(space->img);
 }
 
 /* Can there be so much at all? Saves the attempt. */
@@ -225,17 +226,19 @@ int qed_space_promise(struct qed_space *space, u64 nr_tables, u64 nr_clusters)
 	r = promise_tables(space, nr_tables);
 	if (!r)
 		r = promise_clusters(space, nr_clusters, false);
+	space->nr_clusters = nr_clusters;
 	if (r)
-		release_all(space, nr_clusters);
+		qed_space_release(space);
 	return r;
 }
 
 int qed_space_take(struct qed_space *space, u64 *cluster)
 {
-	*cluster = next_free(space, space->next);
+	*cluster = next_free(space, max_u64(space->first, space->next));
 	if (*cluster >= space->limit)
 		return -ENOSPC;
 	space->next = *cluster + 1;
+	space->nr_clusters -= !!space->nr_clusters;
 	return qed_map_set(space->used, *cluster, 1);
 }
 

@@ -1,11 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Undo files, see undo.h.
- *
- * A head, and then records: each says what a range of the image was. They are
- * applied from the last one to the first. What follows the last whole record,
- * as after a crash, had not been overwritten yet, and is ignored. Integers are
- * little-endian.
+ * Making undo files, see undo.h.
  */
 
 #define _GNU_SOURCE
@@ -13,118 +8,53 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
+#include "digest.h"
 #include "image.h"
+#include "map.h"
+#include "undo-file.h"
 #include "undo.h"
 
-#define HEAD_MAGIC	0x444e554445510001ULL
-#define RECORD_MAGIC	0x44524344U
-#define PIECE_SIZE	1048576U
-
-/* The head: padded to a sector */
-struct undo_head {
-	__le64 magic;
-	__le64 size;		/* of the image, before */
-	__le32 applied;		/* it was begun to take this back */
-	__le32 crc;		/* of the head, with this being 0 */
-};
-
-#define HEAD_BYTES	512U
-
-enum record_type {
-	RECORD_DATA = 1,	/* the bytes follow */
-	RECORD_ZERO = 2,	/* was a hole */
-	RECORD_END = 3,		/* a struct undo_end follows; nothing after that */
-};
-
-struct undo_record {
-	__le32 magic;
-	__le32 type;
-	__le64 offset;
-	__le64 length;
-	__le32 data_crc;	/* of what follows */
-	__le32 crc;		/* of the record, with this being 0 */
-};
-
-/* How the image was left */
-struct undo_end {
-	__le64 size;
-	__le64 mtime_sec;
-	__le32 mtime_nsec;
-	__le32 header_crc;
-};
-
+/**
+ * struct qed_undo - an undo file that is being made
+ * @file: it
+ * @path: its name
+ * @size: of the image before
+ * @saved: blocks that are saved
+ * @saved_from: all from here on is saved, in bytes
+ * @any: blocks that were announced
+ * @unknown: blocks that were discarded: what they read as can change
+ * @is_used: there is something in it
+ * @has_new: and that is not durable yet
+ * @error: what failed
+ * @buf: a piece
+ */
 struct qed_undo {
-	int fd;
+	struct undo_file file;
 	const char *path;
-	u64 end;		/* of what was written */
-	u64 size;		/* of the image, before */
-	bool used;
-	void *buf;
+	u64 size;
+	struct qed_map saved, any, unknown;
+	u64 saved_from;
+	bool is_used, has_new;
+	int error;
+	char *buf;
 };
+
+static u64 round_down(u64 n, u64 unit)
+{
+	return n - n % unit;
+}
+
+static u64 round_up(u64 n, u64 unit)
+{
+	return div_up(n, unit) * unit;
+}
 
 /*----------------------------------------------------------------
- * Helpers
+ * Beginning and end
  *----------------------------------------------------------------
  */
-
-static u32 crc32(const void *data, size_t length)
-{
-	static u32 table[256];
-	const u8 *p = data;
-	u32 crc = ~0U, i, bit;
-
-	for (i = 0; !table[255] && i < 256; i++) {
-		crc = i;
-		for (bit = 0; bit < 8; bit++)
-			crc = crc >> 1 ^ (crc & 1 ? 0xedb88320U : 0);
-		table[i] = crc;
-	}
-	for (crc = ~0U; length; length--)
-		crc = crc >> 8 ^ table[(crc ^ *p++) & 0xff];
-	return ~crc;
-}
-
-static int write_all(int fd, const void *buf, u64 offset, u64 length)
-{
-	const char *from = buf;
-	ssize_t n;
-
-	while (length) {
-		n = pwrite(fd, from, length, offset);
-		if (n < 0) {
-			if (errno == EINTR)
-				continue;
-			return -errno;
-		}
-		from += n;
-		offset += n;
-		length -= n;
-	}
-	return 0;
-}
-
-/* Returns how much could be read, less only at the end of the file */
-static ssize_t read_all(int fd, void *buf, u64 offset, size_t length)
-{
-	size_t done = 0;
-	ssize_t n;
-
-	while (done < length) {
-		n = pread(fd, (char *)buf + done, length - done, offset + done);
-		if (n < 0) {
-			if (errno == EINTR)
-				continue;
-			return -errno;
-		}
-		if (!n)
-			break;
-		done += n;
-	}
-	return done;
-}
 
 /* Make the name of a new file durable */
 static int sync_folder(const char *path)
@@ -147,60 +77,37 @@ static int sync_folder(const char *path)
 	return r;
 }
 
-static int write_head(int fd, u64 size, bool applied)
+static void free_undo(struct qed_undo *u)
 {
-	char block[HEAD_BYTES] = "";
-	struct undo_head head = {
-		.magic = htole64(HEAD_MAGIC),
-		.size = htole64(size),
-		.applied = htole32(applied),
-	};
-	int r;
-
-	head.crc = htole32(crc32(&head, sizeof(head)));
-	memcpy(block, &head, sizeof(head));
-	r = write_all(fd, block, 0, sizeof(block));
-	if (!r && fsync(fd))
-		r = -errno;
-	return r;
+	if (u->file.fd >= 0)
+		close(u->file.fd);
+	qed_map_free(&u->saved);
+	qed_map_free(&u->any);
+	qed_map_free(&u->unknown);
+	free(u->buf);
+	free(u);
 }
-
-static u32 header_crc(struct qed_image *img)
-{
-	struct qed_header header;
-
-	if (qed_read(img, &header, 0, sizeof(header)))
-		return 0;
-	return crc32(&header, sizeof(header));
-}
-
-/*----------------------------------------------------------------
- * Saving
- *----------------------------------------------------------------
- */
 
 int qed_undo_create(struct qed_undo **undo, const char *path, const struct qed_image *img)
 {
 	struct qed_undo *u = calloc(1, sizeof(*u));
-	int r;
+	int r = 0;
 
 	if (!u)
 		return -ENOMEM;
 	u->path = path;
 	u->size = img->size;
-	u->end = HEAD_BYTES;
-	u->buf = malloc(PIECE_SIZE);
-	u->fd = -1;
-	if (!u->buf) {
-		r = -ENOMEM;
-		goto fail;
+	u->saved_from = img->size;
+	u->file.fd = -1;
+	u->buf = malloc(UNDO_PIECE);
+	if (u->buf)
+		u->file.fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	if (u->file.fd < 0) {
+		r = u->buf ? -errno : -ENOMEM;
+		free_undo(u);
+		return r;
 	}
-	u->fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-	if (u->fd < 0) {
-		r = -errno;
-		goto fail;
-	}
-	r = write_head(u->fd, img->size, false);
+	r = undo_begin(&u->file, img->size, undo_crc(0, &img->header, sizeof(img->header)));
 	if (!r)
 		r = sync_folder(path);
 	if (!r) {
@@ -208,93 +115,274 @@ int qed_undo_create(struct qed_undo **undo, const char *path, const struct qed_i
 		return 0;
 	}
 	unlink(path);
-fail:
-	if (u->fd >= 0)
-		close(u->fd);
-	free(u->buf);
-	free(u);
+	free_undo(u);
 	return r;
 }
 
-static int append(struct qed_undo *u, enum record_type type, u64 offset, u64 length,
-		  const void *data, u64 data_length)
+int qed_undo_error(const struct qed_undo *u)
 {
-	struct undo_record record = {
-		.magic = htole32(RECORD_MAGIC),
-		.type = htole32(type),
-		.offset = htole64(offset),
-		.length = htole64(length),
-		.data_crc = htole32(crc32(data, data_length)),
-	};
+	return u ? u->error : 0;
+}
+
+static int fail(struct qed_undo *u, int error)
+{
+	if (error && !u->error)
+		u->error = error;
+	return error;
+}
+
+static int append(struct qed_undo *u, enum undo_type type, u64 offset, u64 length,
+		  const void *data, u32 data_length)
+{
+	u->is_used = true;
+	u->has_new = true;
+	return undo_append(&u->file, type, offset, length, data, data_length);
+}
+
+int qed_undo_commit(struct qed_undo *u)
+{
 	int r;
 
-	record.crc = htole32(crc32(&record, sizeof(record)));
-	r = write_all(u->fd, &record, u->end, sizeof(record));
+	if (!u->has_new)
+		return u->error;
+	r = undo_commit(&u->file, UNDO_BEGUN);
 	if (!r)
-		r = write_all(u->fd, data, u->end + sizeof(record), data_length);
-	if (!r)
-		u->end += sizeof(record) + data_length;
+		u->has_new = false;
+	return fail(u, r);
+}
+
+/*----------------------------------------------------------------
+ * What a place is
+ *----------------------------------------------------------------
+ */
+
+/* Append records of what a range is: its bytes, or a CRC of each of its sectors */
+static int append_data(struct qed_undo *u, struct qed_image *img, enum undo_type type, u64 from,
+		       u64 to)
+{
+	__le32 crcs[UNDO_PIECE / UNDO_SECTOR];
+	u64 piece, whole;
+	int r = 0;
+
+	for (; !r && from < to; from += piece) {
+		piece = min_u64(to - from, UNDO_PIECE);
+		whole = round_up(piece, UNDO_SECTOR);
+		r = qed_read(img, u->buf, from, whole);
+		if (r)
+			break;
+		if (type == UNDO_SAVED) {
+			r = append(u, type, from, piece, u->buf, piece);
+		} else {
+			undo_sectors(crcs, u->buf, whole);
+			r = append(u, type, from, whole, crcs,
+				   whole / UNDO_SECTOR * sizeof(*crcs));
+		}
+	}
 	return r;
 }
 
-static int save_data(struct qed_undo *u, struct qed_image *img, u64 offset, u64 end)
+/* The same, with holes */
+static int append_range(struct qed_undo *u, struct qed_image *img, bool is_saved, u64 from, u64 to)
 {
-	u64 piece;
+	u64 next;
+	int r = 0;
+
+	while (!r && from < to) {
+		next = qed_next_data(img, from, to);
+		if (next < to)
+			next = round_down(next, UNDO_BLOCK);
+		if (next > from) {
+			r = append(u, is_saved ? UNDO_SAVED_ZERO : UNDO_LEFT_ZERO, from,
+				   is_saved ? next - from : round_up(next - from, UNDO_SECTOR),
+				   NULL, 0);
+		} else {
+			next = qed_next_hole(img, from, to);
+			next = min_u64(round_up(max_u64(next, from + 1), UNDO_BLOCK), to);
+			r = append_data(u, img, is_saved ? UNDO_SAVED : UNDO_LEFT, from, next);
+		}
+		from = next;
+	}
+	return r;
+}
+
+/* Save all blocks of a range that are not saved yet */
+static int save(struct qed_undo *u, struct qed_image *img, u64 offset, u64 end)
+{
+	u64 from, to, last = div_up(min_u64(end, u->saved_from), UNDO_BLOCK);
 	int r;
 
-	for (; offset < end; offset += piece) {
-		piece = min_u64(end - offset, PIECE_SIZE);
-		r = qed_read(img, u->buf, offset, piece);
+	for (from = offset / UNDO_BLOCK; from < last; from = to) {
+		from = qed_map_next(&u->saved, from, last, false);
+		to = qed_map_next(&u->saved, from, last, true);
+		if (from == to)
+			break;
+		r = append_range(u, img, true, from * UNDO_BLOCK,
+				 min_u64(to * UNDO_BLOCK, u->saved_from));
 		if (!r)
-			r = append(u, RECORD_DATA, offset, piece, u->buf, piece);
+			r = qed_map_set(&u->saved, from, to - from);
 		if (r)
 			return r;
 	}
 	return 0;
 }
 
-int qed_undo_save(struct qed_undo *u, struct qed_image *img, u64 offset, u64 length)
+/*----------------------------------------------------------------
+ * What it will be
+ *----------------------------------------------------------------
+ */
+
+/* A piece of what will be there: the rest of its first and last sector is as it was */
+static int note_piece(struct qed_undo *u, struct qed_image *img, const char *data, u64 offset,
+		      u64 length)
 {
-	/* what is behind the old end gets cut off */
-	u64 end = min_u64(offset + length, min_u64(img->size, u->size)), next;
+	__le32 crcs[UNDO_PIECE / UNDO_SECTOR];
+	u64 first = round_down(offset, UNDO_SECTOR);
+	u64 whole = round_up(offset + length, UNDO_SECTOR) - first;
+	int r;
+
+	if (whole != length) {
+		r = qed_read(img, u->buf, first, whole);
+		if (r)
+			return r;
+		memcpy(u->buf + offset - first, data, length);
+		data = u->buf;
+	}
+	undo_sectors(crcs, data, whole);
+	return append(u, UNDO_WRITTEN, first, whole, crcs, whole / UNDO_SECTOR * sizeof(*crcs));
+}
+
+static int note_data(struct qed_undo *u, struct qed_image *img, const char *data, u64 offset,
+		     u64 length)
+{
+	u64 end = offset + length, next;
 	int r = 0;
 
-	u->used = true;
-	while (!r && offset < end) {
-		next = qed_next_data(img, offset, end);
-		if (next > offset) {
-			r = append(u, RECORD_ZERO, offset, next - offset, NULL, 0);
-		} else {
-			next = qed_next_hole(img, offset, end);
-			if (next == offset)	/* changed under us */
-				next = end;
-			r = save_data(u, img, offset, next);
-		}
-		offset = next;
+	for (; !r && offset < end; offset = next) {
+		next = min_u64(round_down(offset, UNDO_SECTOR) + UNDO_PIECE, end);
+		r = note_piece(u, img, data, offset, next - offset);
+		data += next - offset;
 	}
-	if (!r && fdatasync(u->fd))
-		r = -errno;
 	return r;
 }
 
-static int append_end(struct qed_undo *u, struct qed_image *img)
+static bool is_announced(const struct qed_undo *u, u64 offset, u64 length)
 {
-	struct undo_end end = { .size = htole64(img->size) };
-	struct stat st;
+	u64 first = offset / UNDO_BLOCK, end = div_up(offset + length, UNDO_BLOCK);
+
+	return qed_map_next(&u->any, first, end, false) == end;
+}
+
+static int note_any(struct qed_undo *u, u64 offset, u64 end)
+{
+	u64 first = round_down(offset, UNDO_SECTOR);
+
+	return append(u, UNDO_WRITTEN_ANY, first, round_up(end, UNDO_SECTOR) - first, NULL, 0);
+}
+
+int qed_undo_write(struct qed_undo *u, struct qed_image *img, const void *buf, u64 offset,
+		   u64 length)
+{
 	int r;
 
-	/* the time of the last change has to be the final one */
-	if (fsync(img->fd) || fstat(img->fd, &st))
-		return -errno;
-	if (!img->is_block) {
-		end.mtime_sec = htole64(st.st_mtim.tv_sec);
-		end.mtime_nsec = htole32(st.st_mtim.tv_nsec);
+	if (is_announced(u, offset, length))
+		return qed_undo_commit(u);
+	r = save(u, img, offset, offset + length);
+	if (!r)
+		r = note_data(u, img, buf, offset, length);
+	return fail(u, r ? r : qed_undo_commit(u));
+}
+
+int qed_undo_punch(struct qed_undo *u, struct qed_image *img, u64 offset, u64 length,
+		   bool is_discard)
+{
+	u64 end = offset + length;
+	int r;
+
+	if (!is_discard && is_announced(u, offset, length))
+		return qed_undo_commit(u);
+	r = save(u, img, offset, end);
+	if (!r && (is_discard || offset % UNDO_SECTOR))
+		r = note_any(u, offset, end);
+	else if (!r)
+		r = append(u, UNDO_WRITTEN_ZERO, offset, round_up(length, UNDO_SECTOR), NULL, 0);
+	if (!r && is_discard)
+		r = qed_map_set(&u->unknown, offset / UNDO_BLOCK,
+				div_up(end, UNDO_BLOCK) - offset / UNDO_BLOCK);
+	return fail(u, r ? r : qed_undo_commit(u));
+}
+
+int qed_undo_resize(struct qed_undo *u, struct qed_image *img, u64 size)
+{
+	int r = size < img->size ? save(u, img, size, img->size) : 0;
+
+	if (!r)
+		r = append(u, UNDO_RESIZED, size, 0, NULL, 0);
+	if (!r)
+		r = qed_undo_commit(u);
+	if (!r)
+		u->saved_from = min_u64(u->saved_from, round_up(size, UNDO_BLOCK));
+	return fail(u, r);
+}
+
+int qed_undo_prepare(struct qed_undo *u, struct qed_image *img, u64 offset, u64 length)
+{
+	int r = save(u, img, offset, offset + length);
+
+	if (!r)
+		r = note_any(u, offset, offset + length);
+	if (!r)
+		r = qed_map_set(&u->any, offset / UNDO_BLOCK, length / UNDO_BLOCK);
+	return fail(u, r);
+}
+
+/*----------------------------------------------------------------
+ * What is left
+ *----------------------------------------------------------------
+ */
+
+/* Tell how the run has left all that it may have changed */
+static int append_left(struct qed_undo *u, struct qed_image *img)
+{
+	u64 end = div_up(min_u64(u->saved_from, img->size), UNDO_BLOCK), from = 0, to;
+	int r = 0;
+
+	while (!r && (from = qed_map_next(&u->saved, from, end, true)) < end) {
+		to = qed_map_next(&u->saved, from, end, false);
+		/* not what was discarded */
+		if (qed_map_test(&u->unknown, from)) {
+			from = qed_map_next(&u->unknown, from, to, false);
+			continue;
+		}
+		to = qed_map_next(&u->unknown, from, to, true);
+		r = append_range(u, img, false, from * UNDO_BLOCK,
+				 min_u64(to * UNDO_BLOCK, round_up(img->size, UNDO_SECTOR)));
+		from = to;
 	}
-	end.header_crc = htole32(header_crc(img));
-	r = append(u, RECORD_END, 0, 0, &end, sizeof(end));
-	if (!r && fsync(u->fd))
-		r = -errno;
+	/* what was cut off and is there again, and what is new */
+	from = round_down(u->saved_from, UNDO_BLOCK);
+	if (!r && img->size > from)
+		r = append_range(u, img, false, from, round_up(img->size, UNDO_SECTOR));
 	return r;
+}
+
+static int complete(struct qed_undo *u, struct qed_image *img)
+{
+	struct undo_head *head = &u->file.head;
+	u32 digest = 0;
+	int r = qed_sync(img);
+
+	if (!r)
+		r = append_left(u, img);
+	if (!r)
+		r = qed_digest_tables(img, &digest);
+	if (!r)
+		r = undo_commit(&u->file, UNDO_BEGUN);
+	if (r)
+		return r;
+	head->size_left = htole64(img->size);
+	head->tables = htole32(digest);
+	head->is_complete = htole32(1);
+	return undo_commit(&u->file, UNDO_COMPLETE);
 }
 
 int qed_undo_finish(struct qed_undo *u, struct qed_image *img)
@@ -303,227 +391,10 @@ int qed_undo_finish(struct qed_undo *u, struct qed_image *img)
 
 	if (!u)
 		return 0;
-	if (u->used)
-		r = append_end(u, img);
+	if (u->is_used)
+		r = u->error ? u->error : complete(u, img);
 	else if (unlink(u->path))
 		r = -errno;
-	close(u->fd);
-	free(u->buf);
-	free(u);
-	return r;
-}
-
-/*----------------------------------------------------------------
- * Applying
- *----------------------------------------------------------------
- */
-
-struct apply {
-	int fd;
-	struct qed_image *img;
-	void *buf;
-	u64 size;		/* of the image, before */
-	bool applied;
-	u64 *records;		/* where they are, in order */
-	u64 nr, room;
-	bool has_end;
-	struct undo_end end;
-};
-
-static int read_head(struct apply *a)
-{
-	struct undo_head head;
-	ssize_t n = read_all(a->fd, &head, 0, sizeof(head));
-	u32 crc;
-
-	if (n < 0)
-		return n;
-	crc = le32toh(head.crc);
-	head.crc = 0;
-	if (n != sizeof(head) || le64toh(head.magic) != HEAD_MAGIC ||
-	    crc != crc32(&head, sizeof(head)))
-		return -EUCLEAN;
-	a->size = le64toh(head.size);
-	a->applied = le32toh(head.applied);
-	return 0;
-}
-
-/* Read the record at @at, with its data in a->buf; 0 if there is no whole one */
-static int read_record(struct apply *a, u64 at, struct undo_record *record, u64 *next)
-{
-	ssize_t n = read_all(a->fd, record, at, sizeof(*record));
-	u64 length;
-	u32 crc;
-
-	if (n < 0)
-		return n;
-	crc = le32toh(record->crc);
-	record->crc = 0;
-	if (n != sizeof(*record) || le32toh(record->magic) != RECORD_MAGIC ||
-	    crc != crc32(record, sizeof(*record)))
-		return 0;
-	length = 0;
-	if (le32toh(record->type) == RECORD_DATA)
-		length = le64toh(record->length);
-	else if (le32toh(record->type) == RECORD_END)
-		length = sizeof(struct undo_end);
-	if (length > PIECE_SIZE)
-		return 0;
-	n = read_all(a->fd, a->buf, at + sizeof(*record), length);
-	if (n < 0)
-		return n;
-	if ((u64)n != length || le32toh(record->data_crc) != crc32(a->buf, length))
-		return 0;
-	*next = at + sizeof(*record) + length;
-	return 1;
-}
-
-static int remember(struct apply *a, u64 at)
-{
-	u64 *records;
-
-	if (a->nr == a->room) {
-		a->room = a->room * 2 + 64;
-		records = realloc(a->records, a->room * sizeof(*records));
-		if (!records)
-			return -ENOMEM;
-		a->records = records;
-	}
-	a->records[a->nr++] = at;
-	return 0;
-}
-
-static int read_records(struct apply *a)
-{
-	struct undo_record record;
-	u64 at = HEAD_BYTES, next;
-	int r;
-
-	while ((r = read_record(a, at, &record, &next)) > 0) {
-		if (le32toh(record.type) == RECORD_END) {
-			memcpy(&a->end, a->buf, sizeof(a->end));
-			a->has_end = true;
-			return 0;
-		}
-		r = remember(a, at);
-		if (r)
-			return r;
-		at = next;
-	}
-	return r;
-}
-
-/* Is the image as the run left it? If that was killed, nobody can tell. */
-static bool is_unchanged(struct apply *a)
-{
-	struct stat st;
-
-	if (a->applied || !a->has_end)
-		return true;
-	if (fstat(a->img->fd, &st) || a->img->size != le64toh(a->end.size) ||
-	    header_crc(a->img) != le32toh(a->end.header_crc))
-		return false;
-	return a->img->is_block || (st.st_mtim.tv_sec == (time_t)le64toh(a->end.mtime_sec) &&
-				    st.st_mtim.tv_nsec == (long)le32toh(a->end.mtime_nsec));
-}
-
-static int write_zeroes(struct apply *a, u64 offset, u64 length)
-{
-	u64 piece;
-	int r;
-
-	if (!a->img->is_block) {
-		if (offset >= a->img->size)
-			return 0;
-		r = qed_punch(a->img, offset, length);
-		if (r != -EOPNOTSUPP)
-			return r;
-	}
-	memset(a->buf, 0, PIECE_SIZE);
-	for (; length; offset += piece, length -= piece) {
-		piece = min_u64(length, PIECE_SIZE);
-		r = qed_write(a->img, a->buf, offset, piece);
-		if (r)
-			return r;
-	}
-	return 0;
-}
-
-static int apply_record(struct apply *a, u64 at)
-{
-	struct undo_record record;
-	u64 next, offset, length;
-	int r = read_record(a, at, &record, &next);
-
-	if (r <= 0)
-		return r ? r : -EUCLEAN;
-	offset = le64toh(record.offset);
-	length = le64toh(record.length);
-	if (offset > a->size || length > a->size - offset)
-		return -EUCLEAN;
-	if (le32toh(record.type) == RECORD_ZERO)
-		return write_zeroes(a, offset, length);
-	return qed_write(a->img, a->buf, offset, length);
-}
-
-static int apply_records(struct apply *a)
-{
-	u64 i;
-	int r = write_head(a->fd, a->size, true);
-
-	for (i = a->nr; !r && i-- > 0;) {
-		r = apply_record(a, a->records[i]);
-		/* first comes the header with NEED_CHECK, last without */
-		if (!r && (i == a->nr - 1 || i == 1))
-			r = qed_sync(a->img);
-	}
-	if (!r && !a->img->is_block)
-		r = qed_resize(a->img, a->size);
-	if (!r && fsync(a->img->fd))
-		r = -errno;
-	return r;
-}
-
-static int apply(struct apply *a, bool force, const char **error)
-{
-	int r = read_head(a);
-
-	if (!r)
-		r = read_records(a);
-	if (r) {
-		*error = r == -EUCLEAN ? "not an undo file" : "cannot be read";
-		return r;
-	}
-	if (!force && !is_unchanged(a)) {
-		*error = "the image has changed since, or is another one";
-		return -ESTALE;
-	}
-	r = apply_records(a);
-	if (r)
-		*error = "cannot be applied";
-	return r;
-}
-
-int qed_undo_apply(const char *path, struct qed_image *img, bool force, const char **error)
-{
-	struct apply a = { .img = img };
-	int r;
-
-	a.fd = open(path, O_RDWR | O_CLOEXEC);
-	if (a.fd < 0) {
-		r = -errno;
-		*error = "cannot be opened";
-		return r;
-	}
-	a.buf = malloc(PIECE_SIZE);
-	if (a.buf) {
-		r = apply(&a, force, error);
-	} else {
-		r = -ENOMEM;
-		*error = "cannot be applied";
-	}
-	free(a.buf);
-	free(a.records);
-	close(a.fd);
+	free_undo(u);
 	return r;
 }

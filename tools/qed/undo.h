@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * Undo files: what an image had before it was changed.
+ *
+ * A file knows what each place that a run overwrites was, what the run wrote there,
+ * and in the end what it left, so that it can tell whether an image is the one that
+ * it belongs to, and has not been changed otherwise since.
  */
 
 #ifndef QED_UNDO_H
@@ -22,16 +26,36 @@ struct qed_undo;
  */
 int qed_undo_create(struct qed_undo **undo, const char *path, const struct qed_image *img);
 
+/*
+ * To be called before a change of the image: what gets lost is saved, and what will be
+ * there is noted. All of it is durable when they return. Return: 0 or what failed,
+ * which qed_undo_error() tells from then on.
+ */
+
+int qed_undo_write(struct qed_undo *undo, struct qed_image *img, const void *buf, u64 offset,
+		   u64 length);
+
+/* It will be zeroes; or anything, if @is_discard. */
+int qed_undo_punch(struct qed_undo *undo, struct qed_image *img, u64 offset, u64 length,
+		   bool is_discard);
+
+int qed_undo_resize(struct qed_undo *undo, struct qed_image *img, u64 size);
+
 /**
- * qed_undo_save() - save a range that is about to be overwritten
+ * qed_undo_prepare() - announce that a range will be overwritten, with anything
  * @undo: the file
  * @img: the image
- * @offset: of the range
- * @length: of it; what is behind the end of the image is not saved
+ * @offset: of the range, a multiple of 4096
+ * @length: of it, the same
  *
- * Return: 0 or what failed. It is durable then.
+ * It is durable after qed_undo_commit() only. Writing there needs no barrier then.
+ * Return: 0 or what failed.
  */
-int qed_undo_save(struct qed_undo *undo, struct qed_image *img, u64 offset, u64 length);
+int qed_undo_prepare(struct qed_undo *undo, struct qed_image *img, u64 offset, u64 length);
+int qed_undo_commit(struct qed_undo *undo);
+
+/* What failed when something was to be saved; 0 if nothing did, or if there is no file. */
+int qed_undo_error(const struct qed_undo *undo);
 
 /**
  * qed_undo_finish() - close an undo file
@@ -39,7 +63,7 @@ int qed_undo_save(struct qed_undo *undo, struct qed_image *img, u64 offset, u64 
  * @img: the image, which will not be changed any more
  *
  * A file without content is removed.
- * Return: 0 or what failed.
+ * Return: 0 or what failed. The file is like that of a run that was killed then.
  */
 int qed_undo_finish(struct qed_undo *undo, struct qed_image *img);
 
@@ -47,11 +71,14 @@ int qed_undo_finish(struct qed_undo *undo, struct qed_image *img);
  * qed_undo_apply() - take back what was done to an image
  * @path: of the undo file
  * @img: the image, writable
- * @force: also if the image was changed since
- * @error: what is wrong, for the user, if it fails
+ * @force: also if the image was changed since, or is another one
+ * @error: what is wrong, for the user, if it fails; overwritten by the next call
  *
- * Return: 0, -EUCLEAN if the file is none or is damaged, -ESTALE if the image
- * was changed since, or what failed.
+ * Nothing is written unless all of the file is sound and belongs to what is in the
+ * image. If that fails in the middle it can be repeated. @img->modified tells whether
+ * there was something to be taken back.
+ * Return: 0, -EUCLEAN if the file is none or is damaged, -ESTALE if it does not belong
+ * to the image as it is, or what failed.
  */
 int qed_undo_apply(const char *path, struct qed_image *img, bool force, const char **error);
 

@@ -18,85 +18,25 @@
  */
 
 struct qed_owner {
-	u64 cluster;		/* 0: free, which is in the header */
+	u64 cluster;		/* the key */
 	u64 guest_offset, guest_length;
 	enum qed_owner_kind kind;
 };
 
-void qed_owners_free(struct qed_owners *owners)
+static int remember_shared(struct qed_hash *owners, u64 cluster)
 {
-	free(owners->slots);
-	memset(owners, 0, sizeof(*owners));
-}
-
-/* The slot of a cluster, or the one where it would be */
-static struct qed_owner *owner_slot(const struct qed_owners *owners, u64 cluster)
-{
-	u64 i = cluster * 0x9e3779b97f4a7c15ULL >> 40;
-	struct qed_owner *owner;
-
-	for (;; i++) {
-		owner = &owners->slots[i % owners->nr_slots];
-		if (!owner->cluster || owner->cluster == cluster)
-			return owner;
-	}
-}
-
-static struct qed_owner *find_owner(const struct qed_owners *owners, u64 cluster)
-{
-	struct qed_owner *owner;
-
-	if (!owners->nr)
-		return NULL;
-	owner = owner_slot(owners, cluster);
-	return owner->cluster ? owner : NULL;
-}
-
-/* At most half of the slots are used, so that searches are short */
-static int grow_owners(struct qed_owners *owners)
-{
-	struct qed_owners new = { .nr_slots = owners->nr_slots * 2 + !owners->nr_slots * 128 };
-	u64 i;
-
-	new.slots = calloc(new.nr_slots, sizeof(*new.slots));
-	if (!new.slots)
-		return -ENOMEM;
-	for (i = 0; i < owners->nr_slots; i++)
-		if (owners->slots[i].cluster)
-			*owner_slot(&new, owners->slots[i].cluster) = owners->slots[i];
-	new.nr = owners->nr;
-	free(owners->slots);
-	*owners = new;
-	return 0;
-}
-
-static int remember_shared(struct qed_owners *owners, u64 cluster)
-{
-	struct qed_owner *owner;
-	int r;
-
 	if (owners->nr == QED_MAX_OWNERS)
 		return 0;
-	if (owners->nr * 2 >= owners->nr_slots) {
-		r = grow_owners(owners);
-		if (r)
-			return r;
-	}
-	owner = owner_slot(owners, cluster);
-	if (!owner->cluster) {
-		owner->cluster = cluster;
-		owners->nr++;
-	}
-	return 0;
+	return qed_hash_add(owners, cluster, sizeof(struct qed_owner)) ? 0 : -ENOMEM;
 }
 
-static void remember_owner(struct qed_owners *owners, const struct qed_ref *ref, u64 first, u64 nr)
+static void remember_owner(struct qed_hash *owners, const struct qed_ref *ref, u64 first, u64 nr)
 {
 	struct qed_owner *owner;
 	u64 i;
 
 	for (i = 0; i < nr; i++) {
-		owner = find_owner(owners, first + i);
+		owner = qed_hash_find(owners, first + i);
 		if (!owner)
 			continue;
 		owner->kind = ref->l1 ? QED_OWNER_TABLE : QED_OWNER_DATA;
@@ -109,7 +49,7 @@ void qed_ref_finding(const struct qed_walk *walk, const struct qed_ref *ref,
 		     struct qed_finding *finding)
 {
 	const struct qed_image *img = walk->img;
-	struct qed_owner *owner;
+	const struct qed_owner *owner;
 
 	memset(finding, 0, sizeof(*finding));
 	finding->code = ref->code;
@@ -128,7 +68,7 @@ void qed_ref_finding(const struct qed_walk *walk, const struct qed_ref *ref,
 	if (ref->code != QED_L1_ENTRY_SHARED && ref->code != QED_L2_ENTRY_SHARED)
 		return;
 	finding->has |= QED_HAS_OWNER;
-	owner = find_owner(walk->owners, ref->conflict);
+	owner = qed_hash_find(walk->owners, ref->conflict);
 	if (!owner)
 		return;
 	finding->owner = owner->kind;
@@ -258,13 +198,16 @@ static int write_piece(struct state *s, bool l1, u64 table, u64 first, u64 nr)
 				   nr * 8, sectors);
 }
 
-/* Tell about an entry; it may get a new value */
+/*
+ * Tell about an entry; it may get a new value. Not if its table is beyond the size:
+ * that may be data that a shared table refers to, which has no claims.
+ */
 static int visit(struct state *s, struct qed_ref *ref, __le64 *entry, u8 *sector)
 {
 	u64 value = ref->value;
 	int r = s->walk->ops->entry(s->walk->ctx, ref, &value);
 
-	if (!r && value != ref->value) {
+	if (!r && value != ref->value && (ref->l1 || !qed_table_is_beyond(s->img, ref))) {
 		*entry = htole64(value);
 		*sector = 1;
 	}
@@ -410,7 +353,7 @@ static void judge_dropped(struct state *s, struct qed_ref *ref)
 
 	ref->code = QED_L1_ENTRY_SHARED;
 	for (i = 0; i < nr; i++) {
-		if (!find_owner(s->walk->owners, first + i))
+		if (!qed_hash_find(s->walk->owners, first + i))
 			continue;
 		ref->conflict = first + i;
 		return;
@@ -536,136 +479,5 @@ int qed_walk(struct qed_walk *walk)
 	free(s.l1_buf);
 	free(s.l2_buf);
 	qed_map_free(&s.kept);
-	return r;
-}
-
-/*----------------------------------------------------------------
- * Other looks at a table
- *----------------------------------------------------------------
- */
-
-static int survey_entry(struct qed_image *img, u64 entry, bool is_beyond, struct qed_map *map,
-			struct qed_survey *survey)
-{
-	if (entry <= QED_ENTRY_ZERO)
-		return 0;
-	if (qed_entry_defect(img, entry, 1)) {
-		survey->illegal++;
-		return 0;
-	}
-	survey->legal++;
-	survey->mapped += !is_beyond;
-	return map ? qed_map_set(map, entry >> img->cluster_shift, 1) : 0;
-}
-
-static int survey_table(struct qed_image *img, __le64 *buf, u64 table, u64 limit,
-			struct qed_map *map, struct qed_survey *survey)
-{
-	u64 end = table + qed_table_bytes(img), offset = table, length, i, index;
-	int r;
-
-	while ((offset = qed_next_data(img, offset, end)) < end) {
-		if (qed_stopped(img))
-			return -EINTR;
-		offset -= (offset - table) % QED_ALIGNMENT;
-		length = min_u64(end - offset, QED_PIECE_SIZE);
-		if (qed_read_table(img, buf, offset, length))
-			return -EREMOTEIO;
-		for (i = 0; i < length / 8; i++) {
-			index = (offset - table) / 8 + i;
-			r = survey_entry(img, le64toh(buf[i]), index >= limit, map, survey);
-			if (r)
-				return r;
-		}
-		offset += length;
-	}
-	return 0;
-}
-
-int qed_survey_table(struct qed_image *img, u64 table, u64 limit, struct qed_map *map,
-		     struct qed_survey *survey)
-{
-	__le64 *buf = qed_alloc_piece(img);
-	int r;
-
-	memset(survey, 0, sizeof(*survey));
-	if (!buf)
-		return -ENOMEM;
-	r = survey_table(img, buf, table, limit, map, survey);
-	free(buf);
-	return r;
-}
-
-/* What qed_find_no_tables() has */
-struct search {
-	struct qed_image *img;
-	const struct qed_map *shared;
-	struct qed_map *dropped;
-	__le64 *l1_buf;
-};
-
-static bool has_shared_cluster(const struct search *search, u64 table)
-{
-	u64 first = table >> search->img->cluster_shift, nr = search->img->table_clusters;
-
-	return qed_map_next(search->shared, first, first + nr, true) < first + nr;
-}
-
-static int search_entry(struct search *search, u64 index, u64 entry)
-{
-	struct qed_image *img = search->img;
-	enum qed_defect defect = qed_entry_defect(img, entry, img->table_clusters);
-	struct qed_survey survey;
-	int r;
-
-	if ((defect && (defect != QED_DEFECT_OVER_END || img->is_block)) ||
-	    !has_shared_cluster(search, entry))
-		return 0;
-	r = qed_survey_table(img, entry, qed_l2_limit(img, index), NULL, &survey);
-	if (r == -EREMOTEIO)
-		return 0;
-	if (r || !qed_is_no_table(&survey))
-		return r;
-	return qed_map_set(search->dropped, index, 1);
-}
-
-static int search_l1(struct search *search)
-{
-	struct qed_image *img = search->img;
-	u64 table = img->l1_offset, end = table + qed_l1_limit(img) * 8, offset = table, length, i;
-	int r;
-
-	while ((offset = qed_next_data(img, offset, end)) < end) {
-		offset -= (offset - table) % QED_ALIGNMENT;
-		length = min_u64(table + qed_table_bytes(img) - offset, QED_PIECE_SIZE);
-		if (qed_stopped(img))
-			return -EINTR;
-		/* what cannot be read has been reported */
-		if (qed_read_table(img, search->l1_buf, offset, length))
-			memset(search->l1_buf, 0, length);
-		for (i = 0; i < length / 8 && offset + i * 8 < end; i++) {
-			if (!search->l1_buf[i])
-				continue;
-			r = search_entry(search, (offset - table) / 8 + i,
-					 le64toh(search->l1_buf[i]));
-			if (r)
-				return r;
-		}
-		offset += length;
-	}
-	return 0;
-}
-
-int qed_find_no_tables(struct qed_image *img, const struct qed_map *shared,
-		       struct qed_map *dropped)
-{
-	struct search search = { .img = img, .shared = shared, .dropped = dropped };
-	int r;
-
-	search.l1_buf = qed_alloc_piece(img);
-	if (!search.l1_buf)
-		return -ENOMEM;
-	r = search_l1(&search);
-	free(search.l1_buf);
 	return r;
 }

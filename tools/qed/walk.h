@@ -15,22 +15,6 @@
 #define QED_MAX_OWNERS	65536U
 
 /**
- * struct qed_owners - the first references to shared clusters
- * @slots: a hash table, open addressing; NULL as long as it is empty
- * @nr_slots: its size, a power of two
- * @nr: number of clusters in it
- *
- * Filled in two walks: the first one finds the clusters that are shared, the
- * next one who was there first.
- */
-struct qed_owners {
-	struct qed_owner *slots;
-	u64 nr_slots, nr;
-};
-
-void qed_owners_free(struct qed_owners *owners);
-
-/**
  * struct qed_ref - an entry that there is something to say about
  * @code: what
  * @l1: it is an entry of the L1 table
@@ -54,10 +38,16 @@ struct qed_ref {
 	u64 conflict;
 };
 
+/* Is the table of an L2 entry beyond the size as a whole? Its entries do not change. */
+static inline bool qed_table_is_beyond(const struct qed_image *img, const struct qed_ref *ref)
+{
+	return ref->l1_index >= qed_l1_limit(img);
+}
+
 /**
  * struct qed_walk_ops - what to do on the way
  * @entry: about an entry with a code. May change *@value, which is a new value
- *	for the entry then
+ *	for the entry then, unless that is in a table beyond the size
  * @read_error: a range of a table cannot be read. @ref: its first entry
  * @write: entries were changed: of the piece of a table that is in the buffer
  *	and belongs to the offset. There is a byte for each sector of 512 bytes
@@ -75,7 +65,9 @@ struct qed_walk_ops {
  * struct qed_walk - a walk
  * @img: the image
  * @claims: empty; a bit is set for each cluster with a legal reference
- * @owners: to be filled, see there
+ * @owners: the first references to shared clusters, by cluster. Filled in two
+ *	walks: the first one finds out which are shared, the next one who was there
+ *	first
  * @dropped: L1 entries, by index, whose tables are shared and none: they claim
  *	nothing. May be NULL
  * @counts: the figures, of what is legal or shared
@@ -86,7 +78,7 @@ struct qed_walk_ops {
 struct qed_walk {
 	struct qed_image *img;
 	struct qed_map *claims;
-	struct qed_owners *owners;
+	struct qed_hash *owners;
 	const struct qed_map *dropped;
 	struct qed_counts counts;
 	const struct qed_walk_ops *ops;
@@ -100,47 +92,5 @@ int qed_walk(struct qed_walk *walk);
 /* Describe an entry, with the first reference to the cluster if it is shared. */
 void qed_ref_finding(const struct qed_walk *walk, const struct qed_ref *ref,
 		     struct qed_finding *finding);
-
-/**
- * struct qed_survey - what is in a table
- * @legal: number of entries that are legal, without 0 and 1
- * @illegal: number of entries that are illegal
- * @mapped: number of those that are legal and not beyond the size
- */
-struct qed_survey {
-	u64 legal, illegal, mapped;
-};
-
-/**
- * qed_survey_table() - look whether there is a table
- * @img: the image
- * @table: offset of the table
- * @limit: number of entries that are not beyond the size
- * @map: to set the bits of all clusters that legal entries refer to, or NULL
- * @survey: the result
- *
- * Return: 0, -EREMOTEIO if it cannot be read, or another error.
- */
-int qed_survey_table(struct qed_image *img, u64 table, u64 limit, struct qed_map *map,
-		     struct qed_survey *survey);
-
-/* Is there so much that is no entry that this is no table? */
-static inline bool qed_is_no_table(const struct qed_survey *survey)
-{
-	return survey->illegal > survey->legal;
-}
-
-/**
- * qed_find_no_tables() - find what is no table, but shared
- * @img: the image
- * @shared: clusters that are referenced more than once
- * @dropped: a bit is set, by index, for each L1 entry within the size whose table
- *	has one of these clusters, and is none
- *
- * A table that cannot be read is one.
- * Return: 0, or an error.
- */
-int qed_find_no_tables(struct qed_image *img, const struct qed_map *shared,
-		       struct qed_map *dropped);
 
 #endif /* QED_WALK_H */

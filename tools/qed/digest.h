@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Has anything been allocated since?
+ */
+
+#ifndef QED_DIGEST_H
+#define QED_DIGEST_H
+
+#include "image.h"
+
+/**
+ * qed_digest_tables() - a checksum of an image's header and tables
+ * @img: the image; what it says of the header is not used, nor changed
+ * @digest: the result; the same for the same content, wherever there are holes
+ *
+ * Each table is read once. Of an image that is none, or whose header cannot be
+ * understood, only the header counts.
+ * Return: 0 or what failed.
+ */
+int qed_digest_tables(const struct qed_image *img, u32 *digest);
+
+#endif /* QED_DIGEST_H */

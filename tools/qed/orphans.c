@@ -1,0 +1,489 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * L2 tables that nothing refers to, see orphans.h.
+ */
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "orphans.h"
+#include "space.h"
+
+#define BLOCK_ENTRIES	(QED_ALIGNMENT / sizeof(__le64))
+
+void qed_orphans_free(struct qed_orphans *orphans)
+{
+	qed_map_free(&orphans->leaked);
+	free(orphans->list);
+	orphans->list = NULL;
+}
+
+/*----------------------------------------------------------------
+ * What is leaked
+ *----------------------------------------------------------------
+ */
+
+static int add_leaked(void *ctx, u64 first, u64 nr)
+{
+	struct qed_orphans *orphans = ctx;
+
+	orphans->nr_leaked += nr;
+	return qed_map_set(&orphans->leaked, first, nr);
+}
+
+int qed_find_leaked(struct qed_orphans *orphans, struct qed_image *img, struct qed_map *used)
+{
+	return qed_find_leaks(img, used, img->nr_clusters, add_leaked, orphans);
+}
+
+/* An entry that refers to a leaked cluster */
+static bool is_orphaned(const struct qed_orphans *orphans, const struct qed_image *img, u64 entry)
+{
+	return !qed_entry_defect(img, entry, 1) &&
+	       qed_map_test(&orphans->leaked, entry >> img->cluster_shift);
+}
+
+/* Do these look like entries of an orphan? 1, 0, or -1 if there are none */
+static int judge_entries(const struct qed_orphans *orphans, const struct qed_image *img,
+			 const __le64 *entries)
+{
+	u64 last = 0, good = 0, bad = 0, entry;
+	unsigned int i;
+
+	for (i = 0; i < BLOCK_ENTRIES; i++) {
+		entry = le64toh(entries[i]);
+		if (entry <= QED_ENTRY_ZERO)
+			continue;
+		if (entry != last && is_orphaned(orphans, img, entry))
+			good++;
+		else
+			bad++;
+		last = entry;
+	}
+	return good + bad ? good > bad : -1;
+}
+
+/* By the first 4 KiB of a cluster that have entries: 1, 0, or an error */
+static int is_part_of_table(const struct qed_orphans *orphans, struct qed_image *img,
+			    __le64 *buf, u64 cluster)
+{
+	u64 offset = cluster << img->cluster_shift, end = offset + qed_cluster_size(img);
+	int r = -1;
+
+	for (; r < 0 && (offset = qed_next_data(img, offset, end)) < end; offset += QED_ALIGNMENT) {
+		if (qed_stopped(img))
+			return -EINTR;
+		offset -= offset % QED_ALIGNMENT;
+		if (qed_read_table(img, buf, offset, QED_ALIGNMENT))
+			return 0;
+		r = judge_entries(orphans, img, buf);
+	}
+	return r > 0;
+}
+
+static int add_orphan(struct qed_orphans *orphans, u64 cluster, u64 table_clusters)
+{
+	struct qed_orphan *last = orphans->nr ? &orphans->list[orphans->nr - 1] : NULL, *list;
+
+	if (last && last->first + last->nr == cluster && last->nr < table_clusters) {
+		last->nr++;
+		return 0;
+	}
+	if (orphans->nr == orphans->room) {
+		orphans->room = orphans->room * 2 + 64;
+		list = realloc(orphans->list, orphans->room * sizeof(*list));
+		if (!list)
+			return -ENOMEM;
+		orphans->list = list;
+	}
+	orphans->list[orphans->nr++] = (struct qed_orphan) {
+		.first = cluster,
+		.nr = 1,
+		.table = QED_UNKNOWN,
+		.index = QED_UNKNOWN,
+	};
+	return 0;
+}
+
+int qed_find_orphans(struct qed_orphans *orphans, struct qed_image *img)
+{
+	u64 end = img->nr_clusters, cluster = 0;
+	__le64 *buf = qed_alloc_piece(img);
+	int r = buf ? 0 : -ENOMEM;
+
+	while (r >= 0 && (cluster = qed_map_next(&orphans->leaked, cluster, end, true)) < end) {
+		r = is_part_of_table(orphans, img, buf, cluster);
+		if (r > 0)
+			r = add_orphan(orphans, cluster, img->table_clusters);
+		cluster++;
+	}
+	free(buf);
+	return r < 0 ? r : 0;
+}
+
+/*----------------------------------------------------------------
+ * Where tables begin
+ *----------------------------------------------------------------
+ */
+
+/* A table that is to be placed, and what is needed for that */
+struct place {
+	struct qed_image *img;
+	struct qed_map *used;
+	const struct qed_orphan *orphan;
+	__le64 *buf;
+	u64 table;		/* where it may begin */
+};
+
+/* Is all of the cluster zero? 1, 0, or an error; what cannot be read is not */
+static int is_empty(const struct place *p, u64 cluster)
+{
+	struct qed_image *img = p->img;
+	u64 offset = cluster << img->cluster_shift, end = offset + qed_cluster_size(img);
+	unsigned int i;
+
+	for (; (offset = qed_next_data(img, offset, end)) < end; offset += QED_ALIGNMENT) {
+		if (qed_stopped(img))
+			return -EINTR;
+		offset -= offset % QED_ALIGNMENT;
+		if (qed_read_table(img, p->buf, offset, QED_ALIGNMENT))
+			return 0;
+		for (i = 0; i < BLOCK_ENTRIES; i++)
+			if (p->buf[i])
+				return 0;
+	}
+	return 1;
+}
+
+/* Does one of the clusters refer to this one? */
+static int refers_to(const struct place *p, u64 cluster)
+{
+	struct qed_image *img = p->img;
+	u64 offset = p->orphan->first << img->cluster_shift;
+	u64 end = offset + (p->orphan->extent << img->cluster_shift);
+	__le64 entry = htole64(cluster << img->cluster_shift);
+	unsigned int i;
+
+	for (; offset < end; offset += QED_ALIGNMENT) {
+		if (qed_stopped(img))
+			return -EINTR;
+		if (qed_read_table(img, p->buf, offset, QED_ALIGNMENT))
+			return 0;
+		for (i = 0; i < BLOCK_ENTRIES; i++)
+			if (p->buf[i] == entry)
+				return 1;
+	}
+	return 0;
+}
+
+/* May it begin at p->table? All else that it would have has to be empty, and free */
+static int may_begin(struct place *p)
+{
+	const struct qed_orphan *orphan = p->orphan;
+	u64 end = p->table + p->img->table_clusters, i;
+	int r = 1;
+
+	if (end > p->img->nr_clusters || qed_map_next(p->used, p->table, end, true) < end)
+		return 0;
+	for (i = p->table; r > 0 && i < end; i++)
+		if (i < orphan->first || i >= orphan->first + orphan->extent)
+			r = is_empty(p, i);
+	return r;
+}
+
+/* If there is one place only, or one with data that it refers to right behind it */
+static int place_orphan(struct place *p, struct qed_orphan *orphan)
+{
+	u64 nr = p->img->table_clusters, last = orphan->first + orphan->extent;
+	u64 likely = QED_UNKNOWN;
+	unsigned int places = 0;
+	int r;
+
+	p->orphan = orphan;
+	for (p->table = last > nr ? last - nr : 0; p->table <= orphan->first; p->table++) {
+		r = may_begin(p);
+		if (r < 0)
+			return r;
+		if (!r)
+			continue;
+		orphan->table = p->table;
+		places++;
+		r = refers_to(p, p->table + nr);
+		if (r < 0)
+			return r;
+		if (r && likely == QED_UNKNOWN)
+			likely = p->table;
+	}
+	if (places != 1)
+		orphan->table = likely;
+	return 0;
+}
+
+/* Are these clusters empty, and nothing refers to them? 1, 0, or an error */
+static int is_gap(const struct place *p, u64 first, u64 end)
+{
+	int r = qed_map_next(p->used, first, end, true) == end;
+
+	for (; r > 0 && first < end; first++)
+		r = is_empty(p, first);
+	return r;
+}
+
+/* Add those behind that fit into the same table. Returns how many there are, or an error */
+static long add_parts(const struct place *p, struct qed_orphan *orphan, u64 most)
+{
+	u64 i, end;
+	int r;
+
+	orphan->extent = orphan->nr;
+	for (i = 1; i < most; i++) {
+		end = orphan[i].first + orphan[i].nr;
+		if (end - orphan->first > p->img->table_clusters)
+			break;
+		r = is_gap(p, orphan->first + orphan->extent, orphan[i].first);
+		if (r < 0)
+			return r;
+		if (!r)
+			break;
+		orphan[i].is_part = true;
+		orphan->extent = end - orphan->first;
+	}
+	return i;
+}
+
+static int place_orphans(struct qed_orphans *orphans, struct qed_image *img, struct qed_map *used)
+{
+	struct place p = { .img = img, .used = used, .buf = qed_alloc_piece(img) };
+	int r = p.buf ? 0 : -ENOMEM;
+	long parts;
+	u64 i;
+
+	for (i = 0; !r && i < orphans->nr; i += parts) {
+		parts = add_parts(&p, &orphans->list[i], orphans->nr - i);
+		r = parts < 0 ? parts : place_orphan(&p, &orphans->list[i]);
+	}
+	free(p.buf);
+	return r;
+}
+
+/*----------------------------------------------------------------
+ * Which L1 entries they had
+ *----------------------------------------------------------------
+ */
+
+void qed_remember_lost(struct qed_orphans *orphans, u64 index, u64 value)
+{
+	if (orphans->nr_lost == QED_MAX_LOST)
+		return;
+	orphans->lost[orphans->nr_lost].index = index;
+	orphans->lost[orphans->nr_lost++].table = value;
+}
+
+/* An entry that was illegal: did it name this table, but for one bit or the last ones? */
+static void match_lost(const struct qed_orphans *orphans, const struct qed_image *img,
+		       struct qed_orphan *orphan)
+{
+	unsigned int i;
+
+	for (i = 0; i < orphans->nr_lost; i++) {
+		u64 value = orphans->lost[i].table, first = value >> img->cluster_shift;
+		u64 table = orphan->table << img->cluster_shift;
+
+		if (orphan->table != QED_UNKNOWN &&
+		    __builtin_popcountll(value ^ table) == 1) {
+			orphan->index = orphans->lost[i].index;
+			return;
+		}
+		if (first > orphan->first ||
+		    orphan->first + orphan->extent > first + img->table_clusters)
+			continue;
+		orphan->table = first;
+		orphan->index = orphans->lost[i].index;
+	}
+}
+
+/* A table with a known index */
+struct known {
+	u64 first, index;
+};
+
+struct known_tables {
+	struct known *list;
+	u64 nr, room;
+};
+
+static int add_known(struct known_tables *known, u64 first, u64 index)
+{
+	struct known *list;
+
+	if (known->nr == known->room) {
+		known->room = known->room * 2 + 64;
+		list = realloc(known->list, known->room * sizeof(*list));
+		if (!list)
+			return -ENOMEM;
+		known->list = list;
+	}
+	known->list[known->nr++] = (struct known) { first, index };
+	return 0;
+}
+
+static int compare_known(const void *a, const void *b)
+{
+	u64 first = ((const struct known *)a)->first, second = ((const struct known *)b)->first;
+
+	return (first > second) - (first < second);
+}
+
+/* All tables that L1 entries within the size refer to; what cannot be read is left out */
+static int read_known(struct known_tables *known, struct qed_image *img)
+{
+	u64 start = img->l1_offset, end = start + qed_l1_limit(img) * 8, offset = start, i;
+	__le64 *buf = qed_alloc_piece(img);
+	int r = buf ? 0 : -ENOMEM;
+
+	while (!r && (offset = qed_next_data(img, offset, end)) < end) {
+		offset -= offset % QED_ALIGNMENT;
+		if (qed_read_table(img, buf, offset, QED_ALIGNMENT))
+			memset(buf, 0, QED_ALIGNMENT);
+		for (i = 0; !r && i < BLOCK_ENTRIES && offset + i * 8 < end; i++) {
+			u64 entry = le64toh(buf[i]);
+
+			if (entry && !qed_entry_defect(img, entry, img->table_clusters))
+				r = add_known(known, entry >> img->cluster_shift,
+					      (offset - start) / 8 + i);
+		}
+		offset += QED_ALIGNMENT;
+	}
+	free(buf);
+	return r;
+}
+
+/* Give the orphans [first, end) the indexes between two, if there are just as many */
+static void number_orphans(struct qed_orphan *first, const struct qed_orphan *end, u64 before,
+			   u64 behind)
+{
+	struct qed_orphan *orphan;
+	u64 nr = 0;
+
+	for (orphan = first; orphan < end; orphan++)
+		nr += !orphan->is_part;
+	/* the one before the first entry is -1 */
+	if (behind - before - 1 != nr)
+		return;
+	for (orphan = first; orphan < end; orphan++) {
+		before += !orphan->is_part;
+		if (!orphan->is_part && orphan->index == QED_UNKNOWN)
+			orphan->index = before;
+	}
+}
+
+/*
+ * Orphans between two tables in the file get the indexes between those of the two. In
+ * front of the first and behind the last table there is the beginning and the end of the
+ * disk.
+ */
+static void match_neighbours(struct qed_orphans *orphans, const struct known_tables *known,
+			     u64 limit)
+{
+	struct qed_orphan *orphan = orphans->list, *last = orphan + orphans->nr, *end;
+	u64 next = 0;
+
+	for (; orphan < last; orphan = end) {
+		while (next < known->nr && known->list[next].first < orphan->first)
+			next++;
+		for (end = orphan + 1; end < last; end++)
+			if (next < known->nr && end->first > known->list[next].first)
+				break;
+		number_orphans(orphan, end, next ? known->list[next - 1].index : ~0ULL,
+			       next < known->nr ? known->list[next].index : limit);
+	}
+}
+
+int qed_place_orphans(struct qed_orphans *orphans, struct qed_image *img, struct qed_map *used)
+{
+	struct known_tables known = { };
+	int r = place_orphans(orphans, img, used);
+	u64 i;
+
+	if (!r)
+		r = read_known(&known, img);
+	for (i = 0; !r && i < orphans->nr; i++)
+		if (!orphans->list[i].is_part)
+			match_lost(orphans, img, &orphans->list[i]);
+	if (!r && known.nr)
+		qsort(known.list, known.nr, sizeof(*known.list), compare_known);
+	if (!r)
+		match_neighbours(orphans, &known, qed_l1_limit(img));
+	for (i = 1; !r && i < orphans->nr; i++) {
+		if (!orphans->list[i].is_part)
+			continue;
+		orphans->list[i].table = orphans->list[i - 1].table;
+		orphans->list[i].index = orphans->list[i - 1].index;
+	}
+	free(known.list);
+	return r;
+}
+
+/*----------------------------------------------------------------
+ * May it be linked?
+ *----------------------------------------------------------------
+ */
+
+/* Are these entries sound, and what they refer to not claimed yet? As qed_may_link() */
+static int check_entries(const struct qed_image *img, const __le64 *entries, u64 nr,
+			 const struct qed_map *used, struct qed_map *claims)
+{
+	u64 i, entry, cluster;
+	int r = 1;
+
+	for (i = 0; r == 1 && i < BLOCK_ENTRIES; i++) {
+		entry = le64toh(entries[i]);
+		cluster = entry >> img->cluster_shift;
+		if (entry <= QED_ENTRY_ZERO)
+			continue;
+		if (i >= nr || qed_entry_defect(img, entry, 1) || qed_map_test(claims, cluster) ||
+		    qed_map_test(used, cluster))
+			return 0;
+		r = qed_map_set(claims, cluster, 1) ? -ENOMEM : 1;
+	}
+	return r;
+}
+
+/* The same for all entries */
+static int check_orphan(struct qed_image *img, u64 table, u64 limit, const struct qed_map *used,
+			struct qed_map *claims)
+{
+	u64 start = table << img->cluster_shift, end = start + qed_table_bytes(img), first;
+	u64 offset = start;
+	__le64 *buf = qed_alloc_piece(img);
+	int r = buf ? 1 : -ENOMEM;
+
+	while (r == 1 && (offset = qed_next_data(img, offset, end)) < end) {
+		offset -= offset % QED_ALIGNMENT;
+		first = (offset - start) / 8;
+		if (qed_stopped(img))
+			r = -EINTR;
+		else if (qed_read_table(img, buf, offset, QED_ALIGNMENT))
+			r = 0;
+		else
+			r = check_entries(img, buf, limit > first ? limit - first : 0,
+					  used, claims);
+		offset += QED_ALIGNMENT;
+	}
+	free(buf);
+	return r;
+}
+
+int qed_may_link(const struct qed_orphan *orphan, struct qed_image *img, struct qed_map *used,
+		 struct qed_map *claims)
+{
+	u64 table = orphan->table, end = table + img->table_clusters;
+	int r;
+
+	if (table == QED_UNKNOWN || orphan->index >= qed_l1_limit(img) || end > img->nr_clusters ||
+	    qed_map_next(used, table, end, true) < end)
+		return 0;
+	r = qed_map_set(claims, table, img->table_clusters);
+	return r ? r : check_orphan(img, table, qed_l2_limit(img, orphan->index), used, claims);
+}

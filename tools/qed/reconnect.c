@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * What to do about leaks that are not plausible as such: L2 tables that nothing refers
+ * to, or more than all that is in use.
+ */
+
+#include <errno.h>
+#include <string.h>
+
+#include "repair.h"
+
+static int fail(struct qed_repair *repair, int error, const char *what)
+{
+	if (error < 0 && !repair->result->what)
+		repair->result->what = what;
+	return error;
+}
+
+/* Leaks are those of a repair that was interrupted, see QED_AF_REPAIR */
+static bool was_interrupted(const struct qed_image *img)
+{
+	return le64toh(img->header.features) & QED_F_NEED_CHECK &&
+	       le64toh(img->header.autoclear_features) & QED_AF_REPAIR;
+}
+
+int qed_look_for_orphans(struct qed_repair *repair)
+{
+	struct qed_orphans *orphans = &repair->orphans;
+	int r;
+
+	if (repair->img->is_block || repair->read_errors || was_interrupted(repair->img))
+		return 0;
+	r = qed_find_leaked(orphans, repair->img, &repair->used);
+	repair->mostly_leaked = orphans->nr_leaked > qed_map_weight(&repair->used);
+	/* what a shared table refers to is not leaked, but nothing claims it */
+	if (!r && orphans->nr_leaked && !repair->has_shared_table)
+		r = qed_find_orphans(orphans, repair->img);
+	return fail(repair, r, "cannot look for leaks");
+}
+
+/* The L1 entry, which has to be empty: 1, 0, or an error */
+static int is_free_entry(struct qed_image *img, u64 index)
+{
+	__le64 entry;
+	int r;
+
+	if (index >= qed_l1_limit(img))
+		return 0;
+	r = qed_read(img, &entry, img->l1_offset + index * 8, sizeof(entry));
+	return r ? r : !entry;
+}
+
+static int link_table(struct qed_repair *repair, u64 table, u64 index)
+{
+	struct qed_image *img = repair->img;
+	__le64 entry = htole64(table << img->cluster_shift);
+	int r = qed_begin(repair);
+
+	if (!r)
+		r = qed_write(img, &entry, img->l1_offset + index * 8, sizeof(entry));
+	if (!r)
+		r = qed_sync(img);
+	repair->has_linked = true;
+	return fail(repair, r, "cannot write the L1 table");
+}
+
+/* Reconnect an orphan, if it may be, and the user wants it */
+static int reconnect(struct qed_repair *repair, const struct qed_orphan *orphan,
+		     struct qed_finding *finding)
+{
+	bool wanted = repair->mode == QED_MODE_ASK ||
+		      repair->options->orphans == QED_ORPHANS_RECONNECT;
+	struct qed_map claims = { };
+	int r;
+
+	if (!wanted)
+		return 0;
+	r = is_free_entry(repair->img, orphan->index);
+	if (r == 1)
+		r = qed_may_link(orphan, repair->img, &repair->used, &claims);
+	if (r == 1) {
+		r = qed_decide(repair, finding, QED_ACTION_RECONNECTED);
+		if (!r && finding->action)
+			r = qed_map_or(&repair->used, &claims);
+		if (!r && finding->action)
+			r = link_table(repair, orphan->table, orphan->index);
+	}
+	qed_map_free(&claims);
+	return r;
+}
+
+/* The user says where it belongs */
+static void use_place(const struct qed_repair *repair, struct qed_orphan *orphan)
+{
+	const struct qed_fsck_options *options = repair->options;
+	const struct qed_image *img = repair->img;
+	unsigned int i, span = qed_span_shift(img);
+
+	for (i = 0; i < options->nr_places; i++) {
+		const struct qed_place *place = &options->places[i];
+		u64 first = place->table >> img->cluster_shift;
+
+		if (orphan->first < first || orphan->first >= first + img->table_clusters)
+			continue;
+		orphan->table = first;
+		orphan->index = span < 64 ? place->guest_offset >> span : 0;
+		/* not even there */
+		if (orphan->index << span != place->guest_offset && span < 64)
+			orphan->index = QED_UNKNOWN;
+	}
+}
+
+static void describe(const struct qed_repair *repair, const struct qed_orphan *orphan,
+		     struct qed_finding *finding)
+{
+	const struct qed_image *img = repair->img;
+	unsigned int span = qed_span_shift(img);
+
+	memset(finding, 0, sizeof(*finding));
+	finding->code = QED_ORPHAN_TABLE;
+	finding->has = QED_HAS_RANGE;
+	finding->offset = orphan->first << img->cluster_shift;
+	finding->length = orphan->nr << img->cluster_shift;
+	if (orphan->index >= qed_l1_limit(img))
+		return;
+	finding->has |= QED_HAS_GUEST;
+	finding->guest_offset = span < 64 ? orphan->index << span : 0;
+	finding->guest_length = img->image_size - finding->guest_offset;
+	if (span < 64)
+		finding->guest_length = min_u64(finding->guest_length, 1ULL << span);
+}
+
+static int repair_orphan(struct qed_repair *repair, struct qed_orphan *orphan)
+{
+	bool may_free = repair->mode == QED_MODE_ASK ||
+			repair->options->orphans == QED_ORPHANS_FREE;
+	struct qed_finding finding;
+	int r = 0;
+
+	use_place(repair, orphan);
+	describe(repair, orphan, &finding);
+	/* another part of one that has just been reconnected */
+	if (qed_map_test(&repair->used, orphan->first))
+		finding.action = QED_ACTION_RECONNECTED;
+	else
+		r = reconnect(repair, orphan, &finding);
+	if (!r && !finding.action && may_free)
+		r = qed_decide(repair, &finding, QED_ACTION_PUNCHED);
+	if (!r)
+		qed_report(repair, &finding);
+	return r;
+}
+
+static int repair_mostly_leaked(struct qed_repair *repair)
+{
+	struct qed_finding finding = { .code = QED_MOSTLY_LEAKED };
+	u64 used = qed_map_weight(&repair->used);
+	int r = 0;
+
+	if (repair->has_linked && repair->orphans.nr_leaked <= used)
+		finding.action = QED_ACTION_RECONNECTED;
+	else
+		r = qed_decide(repair, &finding, QED_ACTION_PUNCHED);
+	if (!r)
+		qed_report(repair, &finding);
+	return r;
+}
+
+int qed_repair_orphans(struct qed_repair *repair)
+{
+	struct qed_orphans *orphans = &repair->orphans;
+	int r = 0;
+	u64 i;
+
+	if (orphans->nr)
+		r = fail(repair, qed_place_orphans(orphans, repair->img, &repair->used),
+			 "cannot look for tables");
+	for (i = 0; !r && i < orphans->nr; i++)
+		r = repair_orphan(repair, &orphans->list[i]);
+	if (!r && repair->mostly_leaked)
+		r = repair_mostly_leaked(repair);
+	return r;
+}

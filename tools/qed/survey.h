@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What is in tables, whether they are any, and what they refer to.
+ *
+ * Tables may overlap each other in any way. Each of their clusters is read once.
+ */
+
+#ifndef QED_SURVEY_H
+#define QED_SURVEY_H
+
+#include "image.h"
+#include "map.h"
+
+/**
+ * struct qed_survey - what is in a table
+ * @legal: number of entries that are legal, without 0 and 1
+ * @illegal: number of entries that are illegal
+ */
+struct qed_survey {
+	u64 legal, illegal;
+};
+
+/**
+ * struct qed_surveys - what is known about tables
+ * @img: the image
+ * @refers: where to set the bits of all clusters of these tables, and of those
+ *	that their entries refer to, also behind the end; or NULL
+ * @tables: what is known about tables, by their first cluster
+ * @clusters: about clusters of tables
+ *
+ * With @img and @refers set, all else zero, nothing is known.
+ */
+struct qed_surveys {
+	struct qed_image *img;
+	struct qed_map *refers;
+	struct qed_hash tables, clusters;
+};
+
+/* Forget all, to begin again, as when @refers was cleared. */
+void qed_surveys_forget(struct qed_surveys *surveys);
+
+/**
+ * qed_survey_table() - look what is in a table
+ * @surveys: what is known
+ * @table: offset of the table, whose first cluster is in the image
+ * @survey: the result
+ *
+ * Return: 0, -EREMOTEIO if it cannot be read, or another error.
+ */
+int qed_survey_table(struct qed_surveys *surveys, u64 table, struct qed_survey *survey);
+
+/* Is there so much that is no entry that this is no table? */
+static inline bool qed_is_no_table(const struct qed_survey *survey)
+{
+	return survey->illegal > survey->legal;
+}
+
+/**
+ * qed_count_mapped() - count the clusters that a table maps
+ * @img: the image
+ * @table: offset of the table
+ * @limit: only entries before this one
+ * @mapped: the number of entries that are legal, without 0 and 1
+ *
+ * Return: 0, -EREMOTEIO if it cannot be read, or another error.
+ */
+int qed_count_mapped(struct qed_image *img, u64 table, u64 limit, u64 *mapped);
+
+/**
+ * qed_find_no_tables() - find what is no table, but shared
+ * @surveys: what is known
+ * @shared: clusters that are referenced more than once
+ * @dropped: a bit is set, by index, for each L1 entry within the size whose table
+ *	has one of these clusters, and is none
+ *
+ * A table that cannot be read is one.
+ * Return: 0, or an error.
+ */
+int qed_find_no_tables(struct qed_surveys *surveys, struct qed_map *shared,
+		       struct qed_map *dropped);
+
+#endif /* QED_SURVEY_H */
