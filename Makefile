@@ -4,7 +4,7 @@
 # module consists of is in Kbuild.
 
 KDIR ?= /lib/modules/$(shell uname -r)/build
-KERNELS ?= 6.1 6.12
+KERNELS ?= 6.1 6.12 backports
 TESTS ?=
 export KERNELS TESTS
 
@@ -50,6 +50,9 @@ check-crash: setup
 check-faults: setup
 	@$(foreach kernel,$(KERNELS),$(testing)/faults/check -k $(kernel) &&) true
 
+check-stalls: setup
+	@$(foreach kernel,uml $(KERNELS),$(testing)/stalls/check -k $(kernel) -s 120 &&) true
+
 check-power: setup
 	@$(foreach kernel,$(KERNELS),$(testing)/long.sh $(kernel) power_cuts \
 		CUTS=500 &&) true
@@ -70,6 +73,9 @@ debug-kernel: setup
 
 check-fsck: setup
 	@$(testing)/fsck/corpus/check 20000
+	@$(testing)/fsck/build.sh
+	@$(testing)/fsck/generate/check -n 100000
+	@$(testing)/fsck/calls
 	@$(testing)/fsck/corpus/breaks
 	@$(testing)/fsck/corpus/corpus kernel build/long/fsck-images 8
 	@$(foreach kernel,$(KERNELS),$(testing)/long.sh $(kernel) fsck \
@@ -103,23 +109,25 @@ help:
 	@echo '  make tools_install    install it; DESTDIR= and PREFIX= tell where'
 	@echo 'In virtual machines, on Debian 12; missing packages get installed:'
 	@echo '  make demo             show what it does'
-	@echo '  make check            all tests on all kernels: $(KERNELS)'
-	@echo '                        KERNELS="6.1": only on these'
+	@echo '  make check            all tests on the first of these kernels, and on the others'
+	@echo '                        what depends on the kernel: $(KERNELS)'
+	@echo '                        KERNELS="6.12": all of them on this one'
 	@echo '                        TESTS="NAME...": only these selftests'
 	@echo '  make check-crash      power cuts, more of them than in make check'
 	@echo '  make check-faults     fail each I/O of the image, in all ways'
+	@echo '  make check-stalls     faults that need delays within the code, on all kernels'
 	@echo '  make check-power      1,000 cuts of the power of disks with a cache, and more'
 	@echo '  make check-swap       swap on an image, for ten minutes'
 	@echo '  make debug-kernel     build kernels that look for bugs'
 	@echo '  make check-debug      the tests on these'
 	@echo '  make coverage         which lines make check-debug has executed'
-	@echo '  make check-fsck       20,000 damaged images for qed-fsck'
+	@echo '  make check-fsck       120,000 damaged images for qed-fsck, each of its calls'
 	@echo '  make bench-fsck       measure qed-fsck beside qemu-img check'
-	@echo '  make fuzz-fsck        fuzz it, 2 million times'
+	@echo '  make fuzz-fsck        fuzz it, 10 million times'
 	@echo '  make lint             only the static checks'
 	@echo '  make bench            measure, beside other targets and QEMU'
 	@echo '  make vm               a shell in a virtual machine with the module'
 
 .PHONY: all modules modules_install tools tools_install clean setup demo check check-crash \
-	check-faults check-power check-swap check-debug check-fsck coverage debug-kernel \
+	check-faults check-stalls check-power check-swap check-debug check-fsck coverage debug-kernel \
 	fuzz-fsck lint bench bench-fsck vm help

@@ -32,7 +32,7 @@ build=${headers##*/linux-headers-}
 build=${build%/build}
 build=$tree/build/${build##*/}
 mkdir -p "$build"
-ln -sfn "${build##*/}" "$tree/build/$1"
+ln -sfT "${build##*/}" "$tree/build/$1"
 exec 9>"$build.lock"
 flock 9
 
@@ -48,6 +48,7 @@ make -C "$headers" M="$build" W=1 KCFLAGS=-Werror GCOV_PROFILE=y "${sparse[@]}" 
 if grep -v '^make' "$build/build.log" | grep -i 'warning: '; then
 	status=1
 fi
+! grep 'sparse is not available' "$build/build.log" || status=1
 # all of it again the next time, or a warning might not be seen twice
 [ $status -eq 0 ] || rm -rf "${build:?}"/{drivers,*.o,*.mod*,*.ko,.*.cmd}
 [ $status -ne 0 ] || [ $# -eq 1 ] || cp "$build/dm-qed-mod.ko" "$2"

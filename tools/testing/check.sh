@@ -5,7 +5,8 @@
 #
 # Usage: check.sh
 #
-#   $KERNELS	the kernels to test on, default "6.1 6.12"
+#   $KERNELS	the kernels to test on, default "6.1 6.12 backports": all selftests on the
+#		first one, and those of what kernels differ in on the others
 #   $TESTS	the selftests to run, default all; with it, only they are run
 #
 # Builds the module, checks the source, tests the test bed, runs the selftests in
@@ -20,10 +21,12 @@ cd "$(dirname "$0")/../.."
 here=tools/testing
 out=$PWD/build/check
 selftests=$here/selftests/dm-qed
-read -ra kernels <<<"${KERNELS:-6.1 6.12}"
+read -ra kernels <<<"${KERNELS:-6.1 6.12 backports}"
 tests=${TESTS-}
 # what has several threads of its own
-concurrent=(discard geometry hammer lifecycle memory_pressure power_cuts reuse swap)
+concurrent=(discard geometry hammer lifecycle memory_pressure power_cuts reload reuse swap)
+# what the module asks of the kernel in a way that is not the same in all of them
+differs=(load table_line status discard nowait lifecycle failure filesystem limits cgroup)
 # more than there are processors: a machine that has one thing to do often waits
 slots=$(($(nproc) + 3))
 jobs=()
@@ -148,12 +151,13 @@ build()
 {
 	# shellcheck source=tap.sh
 	. $here/tap.sh
-	local kernel
+	local kernel release
 
 	for kernel in "${kernels[@]}"; do
 		check "fetch a Debian kernel, $kernel" \
 			$here/vm/get-kernel "$kernel"
-		check "module for $kernel" $here/build.sh "$kernel"
+		release=$($here/vm/get-kernel "$kernel") || continue
+		check "module for $kernel, ${release##*/}" $here/build.sh "$kernel"
 		check "module for $kernel, by DKMS" $here/dkms.sh "$kernel"
 	done
 	check "kernel for a guest of a guest" $here/vm/build-kernel nested
@@ -175,7 +179,18 @@ build()
 # selftest NAME KERNEL CPUS TESTS
 selftest()
 {
+	local nr
+
+	# for limits.sh
+	mkdir -p "$out/$1-disks"
+	for nr in 1 2 3 4 5; do
+		truncate -s 64M "$out/$1-disks/$nr"
+	done
 	$here/vm/vm-run -k "$2" -c "$3" -m 4096 -t 5000 -o "$out/$1" \
+		--disk "$out/$1-disks/1" --disk "$out/$1-disks/2:4k" \
+		--disk "$out/$1-disks/3:scsi" --disk "$out/$1-disks/4:scsi:4k" \
+		--disk "$out/$1-disks/5:pmem" \
+		--env LIMITS_DISKS="/dev/vda /dev/vdb /dev/sda /dev/sdb /dev/pmem0" \
 		--env NESTED_KERNEL="$($here/vm/build-kernel nested)/vmlinux" \
 		--program fio --program qemu-img --program "$PWD/build/qed/qed-fsck" \
 		--module "build/$2/dm-qed-mod.ko" -- \
@@ -230,6 +245,10 @@ part build build
 [ -n "$tests" ] || start crash $here/crash/check -k "${kernels[0]}"
 for kernel in "${kernels[@]}"; do
 	name=selftests-$kernel
+	if [ -z "$tests" ] && [ "$kernel" != "${kernels[0]}" ]; then
+		start "$name" selftest "$name" "$kernel" 2 "${differs[*]}"
+		continue
+	fi
 	start "$name" selftest "$name" "$kernel" 2 "${tests:-${concurrent[*]}}"
 	if [ -z "$tests" ]; then
 		# the others: a second processor that waits for the first makes them slower
@@ -239,11 +258,14 @@ for kernel in "${kernels[@]}"; do
 done
 if [ -z "$tests" ]; then
 	start fsck-corpus $here/fsck/corpus/check
-	start faults $here/faults/check -q -k "${kernels[0]}"
+	start stalls $here/stalls/check -k "${kernels[0]}"
 	start vm-run $here/vm/selftest.sh
 	start lint $here/lint.sh
 	start fsck $here/fsck/check
 	start gate $here/bench/gate 6.1
+	start unit $here/kunit/check "${kernels[0]}"
+	# it judges what commits do at their interval: not on a busy machine
+	start faults $here/faults/check -q -k "${kernels[0]}"
 fi
 wait
 jobs=()

@@ -8,7 +8,8 @@
 # Makes build/crash/KERNEL/modules: the recorder, the workload program, the
 # module as clean.ko, and for each patch breaks/BREAK.patch the module with it as
 # BREAK.ko. The source stays as it is: patches go to a copy. The explorer is in
-# build/crash/explore, its test in build/crash/test.
+# build/crash/explore, its test in build/crash/test. CRASH_BUILD in the environment is
+# a folder instead of build/crash/KERNEL.
 
 set -euo pipefail
 
@@ -16,7 +17,7 @@ here=$(dirname "$(realpath "$0")")
 tree=$(realpath "$here/../../..")
 kernel=$1
 shift
-out=$tree/build/crash/$kernel
+out=${CRASH_BUILD:-$tree/build/crash/$kernel}
 headers=$("$here/../vm/get-kernel" -b "$kernel")
 
 # module FOLDER: build it there, without what only debuggers need
@@ -42,7 +43,7 @@ gcc -O2 -Wall -Wextra -Werror -pthread -o "$out/modules/load" "$here/load.c"
 gcc -O2 -Wall -Wextra -Werror -o "$out/modules/tend" "$here/tend.c" "$here/../faults/mapper.c" \
 	-ldevmapper
 for program in explore test; do
-	gcc -O2 -g -Wall -Wextra -Werror -o "$tree/build/crash/$program" \
+	gcc -O2 -g -Wall -Wextra -Werror -o "${out%/*}/$program" \
 		"$here/$program.c" "$here/disk.c" "$here/judge.c"
 done
 

@@ -16,12 +16,17 @@
  *   -D MIN:MAX  sectors of discards and zeroes, both powers of two
  *   -A ALIGN    sectors that half of these are aligned to
  *   -R          do not lock
+ *   -g THREADS  that read, as long as the others write, and judge what they find
+ *   -C SECTORS  of a cluster: discards leave what they do not cover of one
+ *   -S FILE     where to keep what must be read, for the next one; all write with it
  *   -i          pause once, for long enough that NEED_CHECK is cleared
  *   -e          writes may fail, with ENOSPC
  *   -x SEED
  *
  * Sectors that a thread writes to are locked against the others, so there is an
- * order of all writes to each of them, unless there are to be races.
+ * order of all writes to each of them, unless there are to be races. What a sector
+ * may read as at any moment is known all the same, see oracle.h: zeroes, what is
+ * stale, foreign or torn make the load fail at once.
  */
 
 #define _GNU_SOURCE
@@ -38,24 +43,31 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "../selftests/dm-qed/oracle.h"
 #include "stamp.h"
 
 #define SECTOR		512
 #define MAX_SECTORS	2048
 #define MAX_THREADS	64
+#define MAX_READ	64
 #define IDLE_SECONDS	6
 
-static unsigned int threads = 4, writes = 1000, align = 1;
+static unsigned int threads = 4, writes = 1000, align = 1, readers;
+static unsigned int cluster = 1;
 static unsigned int min_sectors = 1, max_sectors = 64;
 static unsigned int min_unmap = 8, max_unmap = 256, unmap_align = 8;
 static unsigned int flush_percent = 5, fua_percent, sequential_percent;
 static unsigned int discard_percent, zeroes_percent;
 static bool may_fail, with_pause, races;
-static uint64_t seed = 1, range;
+static uint64_t seed = 1, range, size;
+static const char *state;
 
 static int fd;
 static unsigned char *busy;		/* by sector; under lock */
-static uint64_t version;		/* of the last write; under lock */
+static struct oracle oracle;
+static atomic_uint at_work;		/* threads that write */
+static atomic_ullong hot;		/* where one is writing */
+static atomic_ulong nr_reads, nr_overlaps;
 static unsigned int started;		/* under lock */
 static bool idled;			/* under lock */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -72,21 +84,22 @@ static bool chance(uint64_t *rng, unsigned int percent)
 	return stamp_random(rng) % 100 < percent;
 }
 
-static uint64_t lock_range(uint64_t sector, unsigned int nr)
+/* A write begins; returns its version. */
+static uint32_t lock_range(uint64_t sector, unsigned int nr, bool zeroes)
 {
-	uint64_t new;
-
 	pthread_mutex_lock(&lock);
 	while (!races && memchr(busy + sector, 1, nr))
 		pthread_cond_wait(&unlocked, &lock);
 	memset(busy + sector, 1, nr);
-	new = ++version;
 	pthread_mutex_unlock(&lock);
-	return new;
+	atomic_store(&hot, sector);
+	return oracle_begin(&oracle, sector, nr, zeroes);
 }
 
-static void unlock_range(uint64_t sector, unsigned int nr)
+static void unlock_range(uint64_t sector, unsigned int nr, uint32_t version,
+			 bool zeroes, bool ok)
 {
+	oracle_end(&oracle, sector, nr, version, zeroes, ok, false);
 	pthread_mutex_lock(&lock);
 	memset(busy + sector, 0, nr);
 	pthread_cond_broadcast(&unlocked);
@@ -96,27 +109,36 @@ static void unlock_range(uint64_t sector, unsigned int nr)
 static void do_write(void *buf, uint64_t sector, unsigned int nr, bool fua)
 {
 	struct iovec vec = { .iov_base = buf, .iov_len = nr * SECTOR };
-	uint64_t new = lock_range(sector, nr);
+	uint32_t version = lock_range(sector, nr, false);
 	unsigned int i;
 	ssize_t r;
+	bool ok;
 
 	for (i = 0; i < nr; i++)
-		stamp_fill(buf + i * SECTOR, sector + i, new);
+		stamp_fill(buf + i * SECTOR, sector + i, version);
 	r = pwritev2(fd, &vec, 1, sector * SECTOR, fua ? RWF_DSYNC : 0);
-	if (r != (ssize_t)vec.iov_len && !(r < 0 && may_fail &&
-					   errno == ENOSPC))
+	ok = r == (ssize_t)vec.iov_len;
+	if (!ok && !(r < 0 && may_fail && errno == ENOSPC))
 		die("write");
-	unlock_range(sector, nr);
+	unlock_range(sector, nr, version, false, ok);
 }
 
+/* What it does not cover of a cluster stays as it is. */
 static void do_discard(uint64_t sector, unsigned int nr)
 {
 	uint64_t bytes[2] = { sector * SECTOR, (uint64_t)nr * SECTOR };
+	uint64_t from = (sector + cluster - 1) / cluster * cluster;
+	uint64_t to = sector + nr;
+	uint32_t version;
 
-	lock_range(sector, nr);
+	if (to != size)
+		to = to / cluster * cluster;
+	if (to < from)
+		to = from;
+	version = lock_range(from, to - from, true);
 	if (ioctl(fd, BLKDISCARD, bytes))
 		die("discard");
-	unlock_range(sector, nr);
+	unlock_range(from, to - from, version, true, true);
 }
 
 /* To punch a hole is for devices that can write zeroes by themselves. */
@@ -124,16 +146,59 @@ static void do_zeroes(uint64_t sector, unsigned int nr, bool unmap)
 {
 	int keep = FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE;
 	int punch = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
+	uint32_t version = lock_range(sector, nr, true);
 	int r = -1;
 
-	lock_range(sector, nr);
 	if (unmap)
 		r = fallocate(fd, punch, sector * SECTOR, nr * SECTOR);
 	if (r && (!unmap || errno == EOPNOTSUPP))
 		r = fallocate(fd, keep, sector * SECTOR, nr * SECTOR);
 	if (r && !(may_fail && errno == ENOSPC))
 		die("zeroes");
-	unlock_range(sector, nr);
+	unlock_range(sector, nr, version, true, !r);
+}
+
+/* What is wrong with a sector that was read, or NULL */
+static const char *defect(const void *data, uint64_t sector, uint32_t moment)
+{
+	static const char zeroes[SECTOR];
+	struct stamp stamp;
+
+	memcpy(&stamp, data, sizeof(stamp));
+	if (!memcmp(data, zeroes, SECTOR))
+		return oracle_may_be_zero(&oracle, sector, moment) ? NULL : "zero";
+	if (!stamp_valid(data))
+		return "no work of one write";
+	if (stamp.sector != sector)
+		return "of another sector";
+	if (!oracle_may_be(&oracle, stamp.version, moment))
+		return "stale";
+	if (!may_fail)
+		oracle_saw(&oracle, sector, stamp.version);
+	return NULL;
+}
+
+static void do_read(char *buf, uint64_t sector, unsigned int nr)
+{
+	uint32_t moments[MAX_READ];
+	const char *what;
+	unsigned int i;
+
+	for (i = 0; i < nr; i++)
+		moments[i] = oracle_read(&oracle, sector + i);
+	if (pread(fd, buf, nr * SECTOR, sector * SECTOR) != (ssize_t)nr * SECTOR)
+		die("read");
+	for (i = 0; i < nr; i++) {
+		what = defect(buf + i * SECTOR, sector + i, moments[i]);
+		if (what) {
+			fprintf(stderr, "load: sector %ju, %u of %u read, is %s\n",
+				(uintmax_t)sector + i, i, nr, what);
+			exit(1);
+		}
+		if (oracle_read(&oracle, sector + i) != moments[i])
+			atomic_fetch_add(&nr_overlaps, 1);
+	}
+	atomic_fetch_add(&nr_reads, 1);
 }
 
 static void do_idle(void)
@@ -217,6 +282,30 @@ static void *run(void *arg)
 			do_idle();
 	}
 	free(buf);
+	atomic_fetch_sub(&at_work, 1);
+	return NULL;
+}
+
+/* Read as long as others write, and most of it there. */
+static void *gaze(void *arg)
+{
+	uint64_t rng = ~(seed * MAX_THREADS + (uintptr_t)arg), sector;
+	unsigned int nr;
+	void *buf;
+
+	if (posix_memalign(&buf, 4096, MAX_READ * SECTOR))
+		die("memory");
+	while (atomic_load(&at_work)) {
+		nr = 1 + stamp_random(&rng) % MAX_READ;
+		sector = stamp_random(&rng) % range;
+		if (chance(&rng, 75))
+			sector = atomic_load(&hot) + stamp_random(&rng) % 32;
+		sector = sector > 16 ? sector - 16 : 0;
+		if (sector > range - nr)
+			sector = range - nr;
+		do_read(buf, sector, nr);
+	}
+	free(buf);
 	return NULL;
 }
 
@@ -224,7 +313,7 @@ static void options(int argc, char **argv)
 {
 	int option;
 
-	while ((option = getopt(argc, argv, "t:n:s:a:r:f:u:q:d:z:D:A:Riex:")) != -1) {
+	while ((option = getopt(argc, argv, "t:n:s:a:r:f:u:q:d:z:D:A:g:C:S:Riex:")) != -1) {
 		unsigned long value = optarg ? strtoul(optarg, NULL, 0) : 0;
 
 		switch (option) {
@@ -269,6 +358,15 @@ static void options(int argc, char **argv)
 		case 'A':
 			unmap_align = value;
 			break;
+		case 'g':
+			readers = value < MAX_THREADS ? value : MAX_THREADS;
+			break;
+		case 'C':
+			cluster = value;
+			break;
+		case 'S':
+			state = optarg;
+			break;
 		case 'R':
 			races = true;
 			break;
@@ -293,7 +391,7 @@ static void options(int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-	pthread_t thread[MAX_THREADS];
+	pthread_t thread[2 * MAX_THREADS];
 	uint64_t bytes;
 	uintptr_t i;
 
@@ -301,16 +399,21 @@ int main(int argc, char **argv)
 	fd = open(argv[optind], O_RDWR | O_DIRECT);
 	if (fd < 0 || ioctl(fd, BLKGETSIZE64, &bytes))
 		die(argv[optind]);
-	if (!range || range > bytes / SECTOR)
-		range = bytes / SECTOR;
-	version = seed << 32;
+	size = bytes / SECTOR;
+	if (!range || range > size)
+		range = size;
 	busy = calloc(range, 1);
-	if (!busy)
+	if (!busy || oracle_open(&oracle, state, range, false))
 		die("memory");
-	for (i = 0; i < threads; i++)
-		if (pthread_create(&thread[i], NULL, run, (void *)i))
+	at_work = threads;
+	for (i = 0; i < threads + readers; i++)
+		if (pthread_create(&thread[i], NULL, i < threads ? run : gaze,
+				   (void *)i))
 			die("thread");
-	for (i = 0; i < threads; i++)
+	for (i = 0; i < threads + readers; i++)
 		pthread_join(thread[i], NULL);
+	if (readers)
+		printf("# %lu reads, %lu sectors of them while they were written\n",
+		       nr_reads, nr_overlaps);
 	return 0;
 }

@@ -5,9 +5,10 @@
 #
 # Usage: build.sh
 #
-# Makes build/fsck/qed-fsck, and beside it: mkimage, preload.so, the fuzzer, which
-# has the program's sources with the address and undefined behaviour sanitizers,
-# and the folder "corpus" with the inputs that fuzz.corpus has, a line each.
+# Makes build/fsck/qed-fsck, and beside it: mkimage, preload.so, disturb.so, the two
+# fuzzers, which have the program's sources with the address and undefined behaviour
+# sanitizers, and the folders "corpus" and "undo-corpus" with the inputs that fuzz.corpus
+# and fuzz_undo.corpus have, a line each.
 
 set -euo pipefail
 
@@ -23,33 +24,46 @@ coverage=inline-8bit-counters,pc-table
 mkdir -p "$out/objects"
 make -s -C "$tree/tools/qed" OUTPUT="$out" CFLAGS="-O2 -g -Werror"
 gcc -O2 "${warnings[@]}" -o "$out/mkimage" "$here/mkimage.c"
-gcc -O2 "${warnings[@]}" -shared -fPIC -o "$out/preload.so" "$here/preload.c"
+for name in preload disturb; do
+	gcc -O2 "${warnings[@]}" -shared -fPIC -o "$out/$name.so" "$here/$name.c"
+done
 
-# the harness itself is not what is to be covered
+# the harnesses themselves are not what is to be covered
 objects=()
+rm -f "$out"/objects/*
 for source in "$tree"/tools/qed/*.c; do
 	name=$(basename "$source" .c)
+	objects+=("$out/objects/$name.o")
+	covered=$coverage
 	case $name in
-	qed-fsck | report | open)
-		continue
+	undo*)	# what is compared with a checksum is worth to be tried
+		covered+=,trace-cmp
 		;;
 	esac
-	objects+=("$out/objects/$name.o")
-	clang "${warnings[@]}" "${sanitize[@]}" -fsanitize-coverage=$coverage \
-		-c -o "$out/objects/$name.o" "$source"
+	clang "${warnings[@]}" "${sanitize[@]}" -Dmain=qed_fsck_main -DQED_VERSION='"fuzzed"' \
+		-fsanitize-coverage="$covered" -c -o "$out/objects/$name.o" "$source"
 done
 wrap=()
 for call in pread64 pwrite64 fallocate64 ftruncate64 lseek64 fdatasync fstat64 fstatvfs64; do
 	wrap+=("-Wl,--wrap=$call")
 done
-clang "${warnings[@]}" "${sanitize[@]}" -fsanitize=fuzzer "${wrap[@]}" \
-	-fno-sanitize-coverage=$coverage,trace-cmp \
-	-o "$out/fuzz" "$here/fuzz.c" "${objects[@]}"
+harness=(clang "${warnings[@]}" "${sanitize[@]}" -fsanitize=fuzzer
+	"-fno-sanitize-coverage=$coverage,trace-cmp")
+"${harness[@]}" "${wrap[@]}" -o "$out/fuzz" "$here/fuzz.c" "${objects[@]}" -ljson-c
+"${harness[@]}" -o "$out/fuzz_undo" "$here/fuzz_undo.c" "${objects[@]}" -ljson-c
 
-rm -rf "$out/corpus"
-mkdir "$out/corpus"
-number=0
-while read -r line; do
-	number=$((number + 1))
-	xxd -r -p <<<"$line" >"$out/corpus/$number"
-done <"$here/fuzz.corpus"
+# corpus LINES FOLDER
+corpus()
+{
+	local number=0 line
+
+	rm -rf "$2"
+	mkdir "$2"
+	while read -r line; do
+		number=$((number + 1))
+		xxd -r -p <<<"$line" >"$2/$number"
+	done <"$1"
+}
+
+corpus "$here/fuzz.corpus" "$out/corpus"
+corpus "$here/fuzz_undo.corpus" "$out/undo-corpus"

@@ -6,8 +6,8 @@
  * as with -p, repaired as with -y, and compacted. These have to hold:
  *
  * - A check changes nothing, and finds the same when it is done again.
- * - What the guest reads is the same after each step, except for where a finding
- *   of that step is about.
+ * - What the guest reads is the same after each step, except for what a finding of
+ *   that step has cleared, and for data in clusters that are tables as well.
  * - After -y nothing is left to be found, unless the header cannot be repaired or
  *   there is no space.
  * - After compacting no cluster is free.
@@ -40,18 +40,14 @@ struct range {
 
 /* A guest cluster that reads as something else than zeroes */
 struct view_entry {
-	u64 guest, content;
+	u64 guest, entry, content;
 };
 
 struct view {
 	struct view_entry entries[MAX_VIEW];
 	unsigned int nr;
 	bool too_large;
-};
-
-struct input {
-	const u8 *data;
-	size_t left;
+	bool is_table[MAX_SIZE / 4096];	/* by clusters of the file */
 };
 
 /* What a step reported */
@@ -71,20 +67,6 @@ static void check(bool condition, const char *what)
 		return;
 	fprintf(stderr, "fuzz: %s\n", what);
 	abort();
-}
-
-static u32 take(struct input *input, unsigned int bytes)
-{
-	u32 value = 0;
-
-	while (bytes--) {
-		value <<= 8;
-		if (input->left) {
-			value |= *input->data++;
-			input->left--;
-		}
-	}
-	return value;
 }
 
 /*----------------------------------------------------------------
@@ -383,10 +365,10 @@ static u64 get(u64 offset)
 
 static bool is_cluster(const struct qed_image *img, u64 offset, u64 clusters, u64 end)
 {
-	u64 first = offset >> img->cluster_shift;
+	u64 first = offset >> img->cluster_shift, l1 = img->l1_offset >> img->cluster_shift;
 
 	return !(offset & (qed_cluster_size(img) - 1)) && first >= img->header_clusters &&
-	       first + clusters <= end;
+	       first < end && (first + clusters <= l1 || first >= l1 + img->table_clusters);
 }
 
 static void view_table(struct view *view, const struct qed_image *img, u64 l1_index, u64 table,
@@ -394,6 +376,9 @@ static void view_table(struct view *view, const struct qed_image *img, u64 l1_in
 {
 	u64 i, entry, content, guest;
 
+	for (i = 0; i < img->table_clusters; i++)
+		if ((table >> img->cluster_shift) + i < MAX_SIZE / 4096)
+			view->is_table[(table >> img->cluster_shift) + i] = true;
 	for (i = 0; i < qed_table_entries(img); i++) {
 		guest = ((l1_index << img->entries_shift) + i) << img->cluster_shift;
 		if (guest >= img->image_size)
@@ -409,6 +394,7 @@ static void view_table(struct view *view, const struct qed_image *img, u64 l1_in
 			return;
 		}
 		view->entries[view->nr].guest = guest;
+		view->entries[view->nr].entry = entry;
 		view->entries[view->nr++].content = content;
 	}
 }
@@ -419,6 +405,7 @@ static void view_guest(struct view *view, const struct qed_image *img)
 
 	view->nr = 0;
 	view->too_large = false;
+	memset(view->is_table, 0, sizeof(view->is_table));
 	if (qed_table_entries(img) > 2048) {
 		view->too_large = true;
 		return;
@@ -427,10 +414,16 @@ static void view_guest(struct view *view, const struct qed_image *img)
 		if (i << qed_span_shift(img) >= img->image_size)
 			return;
 		table = get(img->l1_offset + i * 8);
-		/* a table may reach over the end */
-		if (table && is_cluster(img, table, 1, end))
+		if (table && is_cluster(img, table, img->table_clusters, end))
 			view_table(view, img, i, table, end);
 	}
+}
+
+/* Is there data in a cluster that is a table, which repairs change? */
+static bool is_in_table(const struct view *view, const struct view_entry *entry, unsigned int shift)
+{
+	return entry && entry->entry >> shift < MAX_SIZE / 4096 &&
+	       view->is_table[entry->entry >> shift];
 }
 
 static bool is_named(u64 guest)
@@ -444,7 +437,7 @@ static bool is_named(u64 guest)
 	return seen.too_many;
 }
 
-static void compare_views(const char *what)
+static void compare_views(const struct qed_image *img, const char *what)
 {
 	unsigned int i = 0, j = 0;
 
@@ -456,6 +449,7 @@ static void compare_views(const char *what)
 		u64 guest = !b || (a && a->guest < b->guest) ? a->guest : b->guest;
 
 		if (!(a && b && a->guest == b->guest && a->content == b->content) &&
+		    !is_in_table(&before, a && a->guest == guest ? a : NULL, img->cluster_shift) &&
 		    !is_named(guest)) {
 			fprintf(stderr, "fuzz: guest 0x%llx changed\n", guest);
 			check(false, what);
@@ -480,14 +474,17 @@ static void add_range(struct seen *s, u64 offset, u64 length)
 	s->ranges[s->nr++].length = length;
 }
 
+/* What is done about tables that nothing refers to */
+static enum qed_orphan_policy orphans = QED_ORPHANS_FREE;
+
 static void report(void *ctx, const struct qed_finding *finding)
 {
 	struct seen *s = ctx;
 
-	if (finding->has & QED_HAS_GUEST)
+	/* a table that is reconnected brings its data, which its finding names */
+	if (finding->has & QED_HAS_GUEST && (finding->action == QED_ACTION_CLEARED ||
+					     orphans == QED_ORPHANS_RECONNECT))
 		add_range(s, finding->guest_offset, finding->guest_length);
-	if (finding->has & QED_HAS_OWNER_GUEST)
-		add_range(s, finding->owner_offset, finding->owner_length);
 	s->hash = s->hash * 31 + finding->code * 7 + finding->index + finding->value;
 }
 
@@ -496,6 +493,7 @@ static int run(enum qed_mode mode, bool compact, struct seen *s, struct qed_imag
 {
 	struct qed_fsck_options options = {
 		.mode = mode,
+		.orphans = orphans,
 		.always = true,
 		.compact = compact,
 		.threads = 1,
@@ -552,7 +550,7 @@ static bool repair(enum qed_mode mode, const char *what)
 	if (!result.scanned || r)
 		return false;
 	view_guest(&after, &img);
-	compare_views(what);
+	compare_views(&img, what);
 	if (mode != QED_MODE_REPAIR)
 		return true;
 	check(!left(&result), "not all was repaired");
@@ -560,6 +558,26 @@ static bool repair(enum qed_mode mode, const char *what)
 	r = run(QED_MODE_CHECK, false, &seen, &img, &result);
 	check(!r && !left(&result), "the repaired image is not clean");
 	return true;
+}
+
+/* Repair, and reconnect tables; whatever cannot be stays */
+static bool reconnect(void)
+{
+	struct qed_fsck_result result;
+	struct qed_image img;
+	int r;
+
+	orphans = QED_ORPHANS_RECONNECT;
+	r = run(QED_MODE_REPAIR, false, &seen, &img, &result);
+	orphans = QED_ORPHANS_FREE;
+	check(!r || is_known_failure(r), "an error of operation");
+	if (r || !result.scanned)
+		return false;
+	check(!qed_fsck_left(&result, QED_DAMAGE), "not all was repaired");
+	view_guest(&after, &img);
+	compare_views(&img, "changed when tables were reconnected");
+	/* what is an L1 table can look different now */
+	return only_check(false);
 }
 
 static void shorten(void)
@@ -575,7 +593,7 @@ static void shorten(void)
 	      "clusters are free, or the size is wrong");
 	before = after;
 	view_guest(&after, &img);
-	compare_views("changed when made short");
+	compare_views(&img, "changed when made short");
 }
 
 static void save_image(const char *path)
@@ -599,6 +617,7 @@ int test_input(const u8 *data, size_t size)
 	check(!qed_image_init(&img, DISK_FD, "image", true), "cannot read the image");
 	if (qed_header_is_qed(&img, &why) && only_check(size % 8 == 0) &&
 	    repair(QED_MODE_PREEN, "changed by -p") &&
+	    (size % 3 || reconnect()) &&
 	    repair(QED_MODE_REPAIR, "changed by -y"))
 		shorten();
 	return 0;

@@ -11,6 +11,27 @@
 
 #include "../../qed/common.h"
 
+/* What is left of an input */
+struct input {
+	const u8 *data;
+	size_t left;
+};
+
+/* The next bytes of it as a number; zeroes behind its end */
+static inline u32 take(struct input *input, unsigned int bytes)
+{
+	u32 value = 0;
+
+	while (bytes--) {
+		value <<= 8;
+		if (input->left) {
+			value |= *input->data++;
+			input->left--;
+		}
+	}
+	return value;
+}
+
 /* Called for each input */
 int test_input(const u8 *data, size_t size) __asm__("LLVMFuzzerTestOneInput");
 

@@ -1,14 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * mkimage - make a QED image whose clusters are all mapped, of any size, quickly
+ * mkimage - make a QED image of any size, quickly
  *
- * Usage: mkimage [-c CLUSTER-SIZE] [-t TABLE-SIZE] [-r SEED] SIZE FILE
+ * Usage: mkimage [-c CLUSTER-SIZE] [-t TABLE-SIZE] [-r SEED] [-a SEED] [-d] SIZE FILE
  *
  * Sizes are in bytes, that of a table in clusters; SIZE takes K, M, G or T, and
  * has to be as much as whole L2 tables map. Only the tables are written, the data
  * is a hole in the file. Without -r each table is followed by its data, in order,
  * as if the guest had written its disk from the start to the end. With -r all
- * tables come first, and the data is in a pseudo-random order.
+ * tables come first, and the data is in a pseudo-random order. All clusters are
+ * mapped; but with -a as after years of use: eight each are in order, and runs of 16 on
+ * an average are mapped in eight of twelve cases, or were discarded, or are zero.
+ * With -d each mapped cluster has 4 KiB of data, so that what was discarded is a hole
+ * beside data.
  */
 
 #include <endian.h>
@@ -23,13 +27,16 @@
 
 #include "../../../drivers/md/dm-qed-format.h"
 
+/* Clusters that are in order in an aged image, unless all are in random order */
+#define RUN	8U
+
 typedef __u64 u64;
 
 struct layout {
 	u64 cluster_size, table_size, entries, tables;
 	u64 first;		/* cluster behind the L1 table */
-	bool is_random;
-	u64 seed;
+	bool is_random, is_aged, has_data;
+	u64 seed, age_seed;
 	unsigned int bits;	/* log2 of the number of clusters of data */
 };
 
@@ -71,10 +78,30 @@ static u64 table_cluster(const struct layout *l, u64 table)
 
 static u64 data_cluster(const struct layout *l, u64 table, u64 index)
 {
+	u64 runs = l->entries / RUN;
+
+	if (l->is_aged && !l->is_random)
+		index = shuffle(index / RUN, __builtin_ctzll(runs), l->age_seed) * RUN +
+			index % RUN;
 	if (!l->is_random)
 		return table_cluster(l, table) + l->table_size + index;
 	return l->first + l->tables * l->table_size +
 	       shuffle(table * l->entries + index, l->bits, l->seed);
+}
+
+/* What is mapped: 0 is free, 1 is zero; each run ends where it is decided again */
+static u64 entry_of(const struct layout *l, u64 table, u64 index)
+{
+	u64 cluster = data_cluster(l, table, index), run = index, dice;
+
+	if (l->is_aged) {
+		while (run && shuffle(table * l->entries + run, 48, l->age_seed) % 16)
+			run--;
+		dice = shuffle(table * l->entries + run, 40, l->age_seed + 1) % 12;
+		if (dice >= 8)
+			return dice >= 11;
+	}
+	return cluster * l->cluster_size;
 }
 
 static void write_at(int fd, const void *buf, size_t length, u64 offset)
@@ -93,8 +120,10 @@ static void write_image(int fd, const struct layout *l, u64 size)
 		.l1_table_offset = htole64(l->cluster_size),
 		.image_size = htole64(size),
 	};
+	static const char data[4096] = "data";
 	u64 table_bytes = l->entries * 8, i, j;
 	__le64 *table = malloc(table_bytes);
+	u64 end = (l->first + l->tables * l->table_size) * l->cluster_size;
 
 	if (!table)
 		die("cannot begin");
@@ -107,9 +136,19 @@ static void write_image(int fd, const struct layout *l, u64 size)
 	write_at(fd, table, table_bytes, l->cluster_size);
 	for (i = 0; i < l->tables; i++) {
 		for (j = 0; j < l->entries; j++)
-			table[j] = htole64(data_cluster(l, i, j) * l->cluster_size);
+			table[j] = htole64(entry_of(l, i, j));
 		write_at(fd, table, table_bytes, table_cluster(l, i) * l->cluster_size);
+		for (j = 0; j < l->entries; j++) {
+			if (le64toh(table[j]) <= 1)
+				continue;
+			if (le64toh(table[j]) + l->cluster_size > end)
+				end = le64toh(table[j]) + l->cluster_size;
+			if (l->has_data)
+				write_at(fd, data, sizeof(data), le64toh(table[j]));
+		}
 	}
+	if (l->is_aged && ftruncate(fd, end))
+		die("cannot set the size");
 	free(table);
 }
 
@@ -119,7 +158,7 @@ int main(int argc, char **argv)
 	int option, fd;
 	u64 size, span;
 
-	while ((option = getopt(argc, argv, "c:t:r:")) != -1) {
+	while ((option = getopt(argc, argv, "c:t:r:a:d")) != -1) {
 		switch (option) {
 		case 'c':
 			l.cluster_size = parse_size(optarg);
@@ -131,12 +170,20 @@ int main(int argc, char **argv)
 			l.is_random = true;
 			l.seed = parse_size(optarg);
 			break;
+		case 'a':
+			l.is_aged = true;
+			l.age_seed = parse_size(optarg);
+			break;
+		case 'd':
+			l.has_data = true;
+			break;
 		default:
 			return 2;
 		}
 	}
 	if (argc - optind != 2) {
-		fprintf(stderr, "usage: mkimage [-c SIZE] [-t CLUSTERS] [-r SEED] SIZE FILE\n");
+		fprintf(stderr,
+			"usage: mkimage [-c SIZE] [-t CLUSTERS] [-r SEED] [-a SEED] [-d] SIZE FILE\n");
 		return 2;
 	}
 

@@ -18,10 +18,10 @@ out=$tree/build/vm-selftest
 . "$here/../tap.sh"
 
 # run NAME STATUS REGEX [OPTION...] -- COMMAND...
-# vm-run exits with STATUS, and what it and COMMAND print matches REGEX
+# vm-run exits with STATUS, and what it and COMMAND print, $said, matches REGEX
 run()
 {
-	local name=$1 status=$2 regex=$3 got=0 said
+	local name=$1 status=$2 regex=$3 got=0
 
 	shift 3
 	said=$("$here/vm-run" -k "$kernel" -c 1 -t 120 -o "$out/$name" "$@" 2>&1) ||
@@ -72,9 +72,10 @@ exit_status()
 
 	release=$(basename "$("$here/get-kernel" "$kernel")")
 	# shellcheck disable=SC2016	# for the machine's shell
-	run status 7 "^out err it's in $tree on ${release//+/\\+}\$" \
-		--env "WORD=it's" -- sh -c 'printf "out "; printf "err " >&2
-			echo "$WORD in $PWD on $(uname -r)"; exit 7'
+	run status 7 "^it's in $tree on ${release//+/\\+}\$" \
+		--env $'WORD=one\nit\'s' -- sh -c 'printf "out "; printf "err " >&2
+			echo "$WORD in $PWD on $(uname -r)"; exit 7' || return
+	grep '^out err one' "$out/status/output.log"
 }
 
 # The results stay, all else that is written does not; what still runs when the
@@ -92,6 +93,41 @@ results()
 		exit 3'
 	[ "$(cat "$out/results/result")" = content ]
 	[ ! -e "$tree/lost" ] || { rm "$tree/lost"; return 1; }
+}
+
+# Each disk is of the kind that was asked for
+disks()
+{
+	local nr args=() seen
+
+	for nr in 2 4 6 8 32; do
+		rm -f "$out/disk$nr"
+		truncate -s "${nr}M" "$out/disk$nr"
+	done
+	args=(--disk "$out/disk2" --disk "$out/disk4:ro:4k" --disk "$out/disk6:scsi"
+		--disk "$out/disk8:scsi:4k:ro" --disk "$out/disk32:pmem")
+	# shellcheck disable=SC2016	# for the machine's shell
+	run disks 0 '' "${args[@]}" -- sh -c '
+		for dir in /sys/block/vd* /sys/block/sd* /sys/block/pmem*; do
+			name=${dir##*/}
+			[ "$(cat "$dir/queue/discard_max_bytes")" = 0 ] || unmaps=unmaps
+			echo "$(cat "$dir/size") ${name%?} $(cat "$dir/queue/logical_block_size")" \
+				"$(cat "$dir/ro") ${unmaps-}"
+			unset unmaps
+		done | sort -n >"$VM_OUT/seen"
+		for dir in /dev/vda /dev/sd? /dev/pmem0; do
+			echo "$(blockdev --getsize64 "$dir")" | dd of="$dir" conv=fsync
+		done
+		blkdiscard -o 1M -l 1M /dev/vda' || return
+	seen=$(cat "$out/disks/seen")
+	[ "$seen" = "4096 vd 512 0 unmaps
+8192 vd 4096 1 unmaps
+12288 sd 512 0 unmaps
+16384 sd 4096 1 unmaps
+65536 pmem 512 0 " ] || { echo "$seen"; return 1; }
+	for nr in 2 6 32; do
+		grep -aqx $((nr << 20)) "$out/disk$nr" || { echo "disk$nr has not got it"; return 1; }
+	done
 }
 
 # A checkout below /tmp: the machine has a /tmp of its own
@@ -112,7 +148,8 @@ in_tmp()
 splat()
 {
 	run splat 122 '^WARNING: .*splat_init' -- \
-		insmod "$out/splat/splat.ko"
+		insmod "$out/splat/splat.ko" &&
+		grep -q '^ .*Call Trace:' <<<"$said"
 }
 
 allowed_splat()
@@ -133,6 +170,21 @@ panic()
 no_start()
 {
 	run start 121 'died: no word' --disk "$out" -- true
+}
+
+# The first time it dies before it comes to the command
+died_early()
+{
+	mkdir -p "$out/early-bin"
+	cat >"$out/early-bin/qemu-system-x86_64" <<-END
+		#!/bin/sh
+		mkdir "$out/early-bin/was" 2>/dev/null ||
+			exec $(command -v qemu-system-x86_64) "\$@"
+	END
+	chmod +x "$out/early-bin/qemu-system-x86_64"
+	rm -rf "$out/early-bin/was"
+	PATH=$out/early-bin:$PATH run early 6 '^here$' -- sh -c 'echo here; exit 6' || return
+	[ -d "$out/early-bin/was" ]
 }
 
 machine_gone()
@@ -182,11 +234,39 @@ no_survivor()
 	done
 }
 
+# One folder for the logs of two machines: one of them is refused, and nothing is
+# written to the kernel, to which there is a link for a moment
+two_at_once()
+{
+	local jobs=() job codes='' link said
+
+	for job in 1 2; do
+		timeout 300 "$here/vm-run" -k "$kernel" -c 1 -t 120 -o "$out/two" \
+			--module "$out/splat/splat.ko" -- sleep 3 >"$out/two.$job" 2>&1 &
+		jobs+=($!)
+	done
+	for job in "${jobs[@]}"; do
+		wait "$job" && codes+="0 " || codes+="$? "
+	done
+	for link in "$("$here/get-kernel" "$kernel")"/lib/modules/*/kernel/kernel; do
+		[ ! -L "$link" ] || { rm "$link"; echo "$link was made"; return 1; }
+	done
+	case $codes in
+	'0 120 ' | '120 0 ') ;;
+	*) echo "exit status ${codes}of the two, expected 0 and 120"; return 1 ;;
+	esac
+	grep -q 'in use by another machine' "$out"/two.[12] || return 1
+	said=$(flock "$out/lock" "$here/uml-run" -o "$out" -- true 2>&1) && return 1
+	grep 'in use by another machine' <<<"$said"
+}
+
 setup_errors()
 {
 	run kernel 120 'needs one lib/modules' -k /nonexistent/ -- true
 	run command 120 'no such command' -- /nonexistent
 	run number 120 'needs a number' -m x -- true
+	run nodisk 120 'no such file' --disk /nonexistent:4k -- true
+	run pmem 120 'can only be as it is' --disk "$here/vm-run:pmem:ro" -- true
 }
 
 # Each of these lines is a report of a bug to the program splats
@@ -209,6 +289,8 @@ splat_lines()
 		BUG: KASAN: slab-out-of-bounds in f+0x1/0x2
 		BUG: KCSAN: data-race in f / g
 		BUG: workqueue lockup - pool cpus=0 node=0 flags=0x0 nice=0
+		workqueue: work func f [m] enqueued on deprecated workqueue. Use g instead.
+		workqueue: name exceeds WQ_NAME_LEN. Truncating to: dm-qed
 		BUG: sleeping function called from invalid context at mm/x.c:1
 		BUG dm_cell (Not tainted): Objects remaining in dm_cell
 		kernel BUG at mm/slub.c:1!
@@ -245,13 +327,16 @@ check "other messages are not" quiet_lines
 check "setup errors" setup_errors
 check "exit status, output and environment" exit_status
 check "disk, folder of results, processes left over" results
+check "disks of all kinds" disks
 check "a command below /tmp" in_tmp
 check "a program in memory" in_memory
 check "build of a module that warns" build_splat
+check "two machines with one folder" two_at_once
 check "a warning of the kernel fails the run" splat
 check "unless it is expected" allowed_splat
 check "panic" panic
 check "machine that cannot start" no_start
+check "machine that dies while it starts, once" died_early
 check "reset without a word" machine_gone
 check "time limit" time_limit
 check "no machine survives its vm-run" no_survivor

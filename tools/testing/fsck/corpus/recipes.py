@@ -874,6 +874,29 @@ def tail_data(dmg):
     dmg.free("f1")
 
 
+def lost_entry(index):
+    """An L1 entry became 0: its table is not taken for a leak, as others would be."""
+    def run(dmg):
+        index_ = dmg.last if index == "last" else index
+        dmg.lose_table(index_)
+        dmg.put_entry(dmg.at["l"], index_, 0)
+        table = "z" if index == "last" else str(index)
+        parts = sorted({dmg.number(name) % dmg.entries * 8 // dmg.cluster for name in dmg.orphans
+                        if name.split(".")[0] == table})
+        runs = []
+        for part in parts:
+            if runs and sum(runs[-1]) == part:
+                runs[-1][1] += 1
+            else:
+                runs.append([part, 1])
+        for first, count in runs:
+            dmg.find("orphan-table", offset=dmg.at["t" + table] + first * dmg.cluster,
+                     length=count * dmg.cluster)
+        dmg.find_leaks()
+        dmg.statuses = (4, 4, 4)
+    return run
+
+
 def leak_between(dmg):
     """A leak, a hole, a leak: two findings."""
     for number in range(5):
@@ -962,6 +985,8 @@ for _geometry in ("4k-1", "4k-2", "64k-4", "1m-1", "64m-1", "header-5", "backing
     recipe("space", _geometry, "tail-byte", longer(1))
     recipe("space", _geometry, "tail-part-data", part_of_tail)
     recipe("space", _geometry, "leak-hole-leak", leak_between)
+    recipe("space", _geometry, "lost-l1-entry", lost_entry(0))
+    recipe("space", _geometry, "lost-last-l1-entry", lost_entry(3))
     recipe("space", _geometry, "dirty-leak", dirty(unmapped("1.0")))
     recipe("space", _geometry, "partial-byte", partial(1))
     recipe("space", _geometry, "partial-sector", partial(512))

@@ -16,12 +16,15 @@ import qedimg  # noqa: E402
 LIMIT = 1 << 63                        # what an offset may reach
 TOP = (1 << 64) - 1                    # and what can be told
 DAMAGE, WASTE, NOTE = "damage", "waste", "note"
-WASTES = {"l1-misplaced", "l1-entry-beyond-size", "l2-entry-beyond-size", "leak", "leak-tail"}
+WASTES = {"l1-misplaced", "l1-entry-beyond-size", "l2-entry-beyond-size", "orphan-table",
+          "mostly-leaked", "leak", "leak-tail"}
 HEADER_CODES = ("cluster-size-illegal", "table-size-illegal", "header-size-illegal",
                 "l1-offset-illegal", "l1-in-header", "l1-misplaced", "l1-over-end",
                 "image-size-illegal", "backing-name-illegal")
 # -p repairs only these
 HARMLESS = {"leak", "leak-tail", "partial-cluster", "need-check"}
+# -y leaves these alone if there is an orphan-table
+KEPT = {"orphan-table", "mostly-leaked", "leak", "leak-tail", "need-check"}
 
 
 def severity(code):
@@ -126,9 +129,11 @@ class Reference:
         if not size_bad:
             places.append((size, size * hdr.cluster_size, False))
         places.append((smallest, smallest * hdr.cluster_size, False))
-        for new_size, new_offset, zeroes_will_do in places:
-            if self.looks_like_l1(new_size, new_offset, zeroes_will_do):
-                break
+        # one that is empty only if no other has anything
+        likely = [place for place in places if self.looks_like_l1(*place)]
+        likely.sort(key=lambda place: not sum(self.survey(*place[:2])))
+        if likely:
+            new_size, new_offset, _ = likely[0]
         else:
             new_size, new_offset = size, offset
 
@@ -425,6 +430,41 @@ class Reference:
         if self.length > self.top * size:
             self.leaked += -(-self.length // size) - self.top
             self.add("leak-tail", offset=self.top * size, length=self.length - self.top * size)
+        self.check_leaks()
+
+    def check_leaks(self):
+        """Are the leaks plausible as such? Those of a repair that was interrupted are."""
+        size = self.hdr.cluster_size
+        if self.hdr.features & qedimg.F_NEED_CHECK and self.hdr.autoclear_features & 1 << 62:
+            return
+        leaked = sorted({cluster for start, end in self.disk.data_ranges(0, self.length)
+                         for cluster in range(start // size, -(-end // size))
+                         if not self.is_used(cluster)})
+        if len(leaked) > self.hdr.header_size + self.hdr.table_size + len(self.claims):
+            self.add("mostly-leaked")
+        if self.has("l1-entry-shared"):
+            return
+        runs = []
+        for cluster in leaked:
+            if not self.is_orphan(cluster, set(leaked)):
+                continue
+            if runs and sum(runs[-1]) == cluster and runs[-1][1] < self.hdr.table_size:
+                runs[-1][1] += 1
+            else:
+                runs.append([cluster, 1])
+        for first, count in runs:
+            self.add("orphan-table", offset=first * size, length=count * size)
+
+    def is_orphan(self, cluster, leaked):
+        """Does a leaked cluster read as a part of an L2 table?"""
+        size = self.hdr.cluster_size
+        for start in range(cluster * size, (cluster + 1) * size, 4096):
+            values = [value for _, value in self.disk.entries(start, 512) if value > 1]
+            if values:
+                good = sum(value != last and not self.fault(value, 1) and value // size in leaked
+                           for last, value in zip([0] + values, values))
+                return good > len(values) - good
+        return False
 
     # The end of a run
 
@@ -454,4 +494,6 @@ class Reference:
             return 4 if codes - {"need-check"} else 0
         if mode == "p" and codes - HARMLESS:
             return 5 if "partial-cluster" in codes and not self.has(*HEADER_CODES) else 4
+        if mode == "y" and "orphan-table" in codes:
+            return 5 if codes - KEPT else 4
         return 1 if codes else 0

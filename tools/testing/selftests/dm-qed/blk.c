@@ -29,6 +29,7 @@
  *  discard:OFFSET:LENGTH
  *  punch:OFFSET:LENGTH			zeroes that need no space
  *  zero:OFFSET:LENGTH			zeroes that keep their space
+ *  quick:OFFSET:LENGTH			zeroes that cost no writing, since Linux 6.17
  *  nowait-write:OFFSET:LENGTH:BYTE	must neither wait nor fail
  *  nowait-read:OFFSET:LENGTH:BYTE
  *
@@ -52,6 +53,10 @@
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
+
+#ifndef FALLOC_FL_WRITE_ZEROES
+#define FALLOC_FL_WRITE_ZEROES	0x80
+#endif
 
 #define DM_BUFFER	65536
 #define MAX_IO		1048576
@@ -499,6 +504,8 @@ static int unmap(int fd, const char *command, long long at, long long length)
 		mode |= FALLOC_FL_PUNCH_HOLE;
 	else if (!strncmp(command, "zero", 4))
 		mode |= FALLOC_FL_ZERO_RANGE;
+	else if (!strncmp(command, "quick", 5))
+		mode = FALLOC_FL_WRITE_ZEROES;
 	else
 		return -1;
 	return !fallocate(fd, mode, at, length);

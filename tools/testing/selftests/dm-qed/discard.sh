@@ -145,6 +145,29 @@ t_tables() {
 	io "$dev" "read:0:$((16 * mb)):0"
 }
 
+# One of 256 blocks, all of which are changed: more than are dropped at once
+t_large_table() {
+	local args=() i
+
+	null a 300
+	disk=$dev
+	image "$disk" $((131072 * mb)) "$mb" 1
+	qed q "$disk" commit_interval 3600000
+	for ((i = 0; i < 256; i++)); do
+		args+=("write:$((i * 512 * mb)):4096:0x11")
+	done
+	io "$dev" "${args[@]}" flush
+	is "$(status q used)" 259 "the number of used clusters"
+	io "$dev" "discard:0:$((131072 * mb))"
+	reclaimed
+	is "$(status q used)" 2 "the number of used clusters of an empty image"
+	io "$dev" "write:$((1024 * mb)):4096:0x22" flush "read:$((1024 * mb)):4096:0x22" \
+		"read:$((1024 * mb + 4096)):4096:0"
+	is "$(status q used)" 4 "the number of used clusters"
+	dm_remove q
+	sound "$disk"
+}
+
 # What the image device is given
 t_passdown() {
 	stack 96 discard=1 -- commit_interval 3600000
@@ -229,6 +252,39 @@ t_zeroes() {
 	sound "$tmp/mnt/file"
 	unloop "$disk"
 	umount "$tmp/mnt"
+}
+
+# The device says that it takes zeroes and discards, and refuses them: a filesystem that
+# passes on what the one below cannot do. Zeroes are written then, where they have to be.
+t_refused() {
+	local dir=$tmp/mnt
+
+	mount -t ramfs ramfs "$dir"
+	mkdir "$dir"/{lower,upper,work,all}
+	mount -t overlay overlay "$dir/all" \
+		-o "lowerdir=$dir/lower,upperdir=$dir/upper,workdir=$dir/work"
+	truncate -s 80M "$dir/all/file"
+	loop "$dir/all/file"
+	disk=$dev
+	garbage "$disk" 30
+	image "$disk" $((64 * mb))
+	io "$disk" "write:$c:$((4 * c)):0" flush
+	is "$(($(queue write_zeroes_max_bytes) > 0))" 1 "whether the device takes zeroes"
+	refused fallocate -p -o 0 -l "$c" "$dir/all/file"
+	qed q "$disk"
+	io "$dev" "write:512:512:0x11" "read:0:512:0" "read:512:512:0x11" "read:1024:$((32 * mb)):0" \
+		"write:$c:$((200 * c)):0x22" flush "discard:$c:$((100 * c))" flush
+	reclaimed
+	get q
+	is "$mapped $zeroed $mode" "101 0 rw" "mapped, known to be zero, mode"
+	io "$dev" "write:$((300 * c + 512)):512:0x33" "read:$((300 * c)):512:0" \
+		"read:$((300 * c + 512)):512:0x33" "read:$((300 * c + 1024)):$((c - 1024)):0" \
+		"read:$c:$((100 * c)):0" "read:$((101 * c)):$((100 * c)):0x22"
+	dm_remove q
+	sound "$disk"
+	unloop "$disk"
+	umount "$dir/all"
+	umount "$dir"
 }
 
 # A cluster is used again only after its table was written, which nobody had asked for.
@@ -468,9 +524,11 @@ run t_limits "limits of the queue, and ignore_discard" \
 	t_clusters "whole clusters are unmapped" \
 	t_last_cluster "the last cluster of the disk" \
 	t_tables "empty tables are freed" \
+	t_large_table "and large ones" \
 	t_passdown "freed clusters are discarded after the commit" \
 	"counts t_file" "freed clusters leave the file, and are known to be zero" \
 	t_zeroes "zeroes, with and without their space" \
+	t_refused "zeroes and discards that the device refuses" \
 	t_commit_first "no use before the commit" \
 	t_in_flight "no use while there is I/O" \
 	t_scan "during a background scan" \

@@ -150,7 +150,7 @@ t_written() {
 	loop "$tmp/img"
 	lower=$dev
 	qed q "$lower"
-	hammer -t 1 -n 200 -S 7 -r 0 -F 5 -D 10 -b 65536 -l $((24 * mb)) "$dev"
+	hammer -G 0 -t 1 -n 200 -S 7 -r 0 -F 5 -D 10 -b 65536 -l $((24 * mb)) "$dev"
 	fsck 8 -nf --json "$lower"
 	fsck 0 -nf --force --json "$lower"
 	dm_remove q
@@ -204,7 +204,7 @@ t_accounting() {
 	wait_for 20 status_is q trim -
 	account "trim"
 	io "$dev" "discard:0:$((8 * mb))"
-	hammer -f "$tmp/state" -t 2 -n 300 -U 30 -C "$c" -F 4 -l $((8 * mb)) "$dev"
+	hammer -T -f "$tmp/state" -t 2 -n 300 -U 30 -C "$c" -F 4 -l $((8 * mb)) "$dev"
 	account "many of all these"
 	dmsetup message "$pre-q" 0 resize $((32 * mb / 512))
 	dm_swap q "$(table "$lower")"

@@ -4,27 +4,32 @@
  *
  * Every sector that is written carries its own address and a version. Writes
  * have any size and alignment and overlap freely, only the same sector is never
- * written by two threads at once. A discard or zeroes for whole sectors count as a
- * write, of zeroes. For each sector four versions are kept in a file that survives
- * this program:
+ * written by two threads at once, unless there are to be races (-R, -P). A discard
+ * or zeroes for whole sectors count as a write, of zeroes; what a discard covers of
+ * a unit (-C) only in part has to stay as it is. Other threads read all the time,
+ * most of it where something is being written. What each sector may read as at
+ * that moment is known, see oracle.h: anything else, or the work of no write as a
+ * whole, is a defect. It may be kept in a file that survives this program.
  *
- *  issued:  of the last write that was sent to the device
- *  done:    of the last write that was completed
- *  durable: of the last write that a completed flush or a sync write covers
- *  zeroed:  of the last write of zeroes that was sent to the device
+ * With -P there are few units, on a device that has no room for many more. One
+ * thread of four discards a unit, or that and the next one, flushes, and writes a little of it
+ * again, while the others read and write across its end, where one lookup has to
+ * do with entries of two units, of which the first comes and goes, and what is
+ * freed by the one is wanted by the other.
  *
- * A sector that is read must be one write's work as a whole, not older than what
- * was done before the read and not newer than what was issued at its end. After
- * a crash (-c) it must not be older than what was durable.
+ * The device may have several names, dm-linear above it for instance: the kernel
+ * discards one after the other of what comes by the same.
  *
- * Usage: see help(). Exit status: 0 all right, 1 wrong data or an I/O error,
- * 2 bad arguments or no memory.
+ * A request that never ends is as bad as wrong data (-W). Nothing can remove the
+ * device then, so that -X switches the machine off.
+ *
+ * Usage: see hammer-options.c. Exit status: 0 all right, 1 wrong data, an I/O
+ * error, or one that has not ended, 2 bad arguments or no memory.
  */
 
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
-#include <getopt.h>
 #include <linux/falloc.h>
 #include <linux/fs.h>
 #include <linux/types.h>
@@ -37,14 +42,17 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/mman.h>
+#include <sys/reboot.h>
 #include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
-#define SECTOR		512
-#define WORDS		(SECTOR / sizeof(__u64))
+#include "hammer.h"
+#include "oracle.h"
+#include "sector.h"
+
 #define MAX_REPORTS	10
+#define HOT_SPOTS	4	/* where readers look */
 
 /* Say what is wrong, count it, and be quiet after the first few. */
 #define report(...)							\
@@ -53,74 +61,18 @@
 			fprintf(stderr, __VA_ARGS__);			\
 	} while (0)
 
-/* The words at the start of a sector, the rest follows from them. */
-enum { WORD_SECTOR, WORD_VERSION, WORD_SEED, NR_STAMP_WORDS };
-
-struct oracle {
-	atomic_uint *issued;
-	atomic_uint *done;
-	atomic_uint *durable;
-	atomic_uint *zeroed;
-	atomic_uchar *busy;		/* one per logical block: being written */
-};
-
-static struct {
-	const char *device;
-	const char *state;
-	__u64 offset;		/* of the range, in sectors */
-	__u64 sectors;		/* length of the range */
-	__u64 seed;
-	unsigned int threads;
-	unsigned int seconds;
-	unsigned long ops;		/* per thread, 0: no limit */
-	unsigned int max_sectors;	/* of an I/O */
-	unsigned int block_sectors;	/* logical block of the device */
-	unsigned int read_percent;
-	unsigned int flush_percent;
-	unsigned int sync_percent;
-	unsigned int unmap_percent;
-	unsigned int discard_sectors;	/* what a discard is a multiple of */
-	bool verify;
-	bool crashed;
-	bool errors_ok;
-} opt = {
-	.seed = 1,
-	.threads = 8,
-	.max_sectors = 2048,
-	.read_percent = 20,
-	.flush_percent = 2,
-	.sync_percent = 2,
-	.discard_sectors = 128,
-};
-
 static struct oracle oracle;
-static int fd;
+static atomic_uchar *busy;		/* one per logical block: being written */
+static atomic_ullong hot[HOT_SPOTS];	/* where something is being written */
+static atomic_ullong nr_sectors;	/* of the range, as far as the device has it */
+static int *fds;			/* by the device's names */
+static __thread int fd;			/* that this thread takes */
 static atomic_bool stop;
+static double started;
+static atomic_uint at_work;		/* threads that write */
 static atomic_int reports;
 static atomic_ulong nr_reads, nr_writes, nr_unmaps, nr_flushes, nr_errors;
-
-static void help(void)
-{
-	fprintf(stderr,
-		"usage: hammer [options] DEVICE\n"
-		"  -f FILE     keep the versions there (default: nowhere)\n"
-		"  -v          only verify the whole range against the file\n"
-		"  -c          with -v: after a crash, undurable writes may be lost\n"
-		"  -o BYTES    start of the range\n"
-		"  -l BYTES    length of the range (default: up to the end)\n"
-		"  -t N        threads\n"
-		"  -s SECONDS  duration\n"
-		"  -n N        or number of operations per thread\n"
-		"  -b BYTES    largest I/O\n"
-		"  -r PERCENT  reads\n"
-		"  -F PERCENT  flushes\n"
-		"  -D PERCENT  sync writes\n"
-		"  -U PERCENT  discards and zeroes, of what is no read\n"
-		"  -C BYTES    what discards are a multiple of (default: 65536)\n"
-		"  -E          I/O errors are expected\n"
-		"  -S SEED\n");
-	exit(2);
-}
+static atomic_ulong nr_overlaps;	/* sectors read while they were written */
 
 static void fatal(const char *what)
 {
@@ -128,86 +80,53 @@ static void fatal(const char *what)
 	exit(2);
 }
 
-/*
- * Numbers
- */
-
-static __u64 mix(__u64 x)
+static double now(void)
 {
-	x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9ULL;
-	x = (x ^ (x >> 27)) * 0x94d049bb133111ebULL;
-	return x ^ (x >> 31);
-}
+	struct timespec ts;
 
-static __u64 next_random(__u64 *state)
-{
-	*state += 0x9e3779b97f4a7c15ULL;
-	return mix(*state);
-}
-
-static __u64 below(__u64 *state, __u64 limit)
-{
-	return next_random(state) % limit;
-}
-
-static bool chance(__u64 *state, unsigned int percent)
-{
-	return below(state, 100) < percent;
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec + ts.tv_nsec / 1e9;
 }
 
 /*
  * Sectors
  */
 
-static void fill_sector(__u64 *words, __u64 sector, __u32 version)
+/* Is it being written? Then a device may tear it that does so. */
+static bool is_busy(__u64 at, __u32 moment)
 {
-	__u64 key = mix(sector ^ opt.seed) + version;
-	unsigned int i;
-
-	words[WORD_SECTOR] = sector;
-	words[WORD_VERSION] = version;
-	words[WORD_SEED] = opt.seed;
-	for (i = NR_STAMP_WORDS; i < WORDS; i++)
-		words[i] = key * (i | 1);
+	return atomic_load(&busy[at / opt.block_sectors]) ||
+	       oracle_read(&oracle, at) != moment;
 }
 
-static bool is_zero(const __u64 *words)
-{
-	unsigned int i;
-
-	for (i = 0; i < WORDS; i++)
-		if (words[i])
-			return false;
-	return true;
-}
-
-/*
- * Is the sector the work of one write with a version from @low to @high? The last
- * one of zeroes was @zeroed, and was sent before @high was known.
- */
-static bool check_sector(const __u64 *words, __u64 sector, __u32 low,
-			 __u32 high, __u32 zeroed)
+/* What is wrong with a sector at @at of the range, or NULL. @moment: see oracle.h. */
+static const char *defect(const __u64 *words, __u64 at, __u32 moment)
 {
 	__u64 expected[WORDS];
-	const char *what;
 
-	if (is_zero(words)) {
-		if (zeroed >= low)
-			return true;
-		what = "is zero";
-	} else if (words[WORD_SECTOR] != sector || words[WORD_SEED] != opt.seed) {
-		what = "is not of this sector";
-	} else if (words[WORD_VERSION] < low || words[WORD_VERSION] > high ||
-		   !words[WORD_VERSION]) {
-		what = words[WORD_VERSION] < low ? "is too old" : "is too new";
-	} else {
-		fill_sector(expected, sector, words[WORD_VERSION]);
-		if (!memcmp(words, expected, SECTOR))
-			return true;
-		what = "is torn";
-	}
-	report("sector %llu %s: says %llu, version %llu, expected version %u to %u\n",
-	       sector, what, words[WORD_SECTOR], words[WORD_VERSION], low, high);
+	if (is_zero(words))
+		return oracle_may_be_zero(&oracle, at, moment) ? NULL : "is zero";
+	if (words[WORD_SECTOR] != opt.offset + at || words[WORD_SEED] != opt.seed)
+		return "is not of this sector";
+	fill_sector(expected, opt.offset + at, words[WORD_VERSION], opt.seed);
+	if (memcmp(words, expected, SECTOR))
+		return opt.may_tear && is_busy(at, moment) ? NULL : "is torn";
+	if (!oracle_may_be(&oracle, words[WORD_VERSION], moment))
+		return "is stale";
+	if (!opt.errors_ok && !opt.crashed)
+		oracle_saw(&oracle, at, words[WORD_VERSION]);
+	return NULL;
+}
+
+static bool check_sector(const __u64 *words, __u64 at, __u32 moment)
+{
+	const char *what = defect(words, at, moment);
+
+	if (!what)
+		return true;
+	report("%.3f s: sector %llu %s: says %llu, version %llu, at moment %u\n",
+	       now() - started, opt.offset + at, what, words[WORD_SECTOR],
+	       words[WORD_VERSION], moment);
 	return false;
 }
 
@@ -236,11 +155,11 @@ static bool lock_range(__u64 start, unsigned int nr)
 	__u64 first = start / opt.block_sectors;
 	unsigned int blocks = nr / opt.block_sectors, i;
 
-	for (i = 0; i < blocks; i++) {
-		if (!atomic_exchange(&oracle.busy[first + i], 1))
+	for (i = 0; !opt.races && i < blocks; i++) {
+		if (!atomic_exchange(&busy[first + i], 1))
 			continue;
 		while (i--)
-			atomic_store(&oracle.busy[first + i], 0);
+			atomic_store(&busy[first + i], 0);
 		return false;
 	}
 	return true;
@@ -251,42 +170,77 @@ static void unlock_range(__u64 start, unsigned int nr)
 	__u64 first = start / opt.block_sectors;
 	unsigned int i;
 
-	for (i = 0; i < nr / opt.block_sectors; i++)
-		atomic_store(&oracle.busy[first + i], 0);
+	for (i = 0; !opt.races && i < nr / opt.block_sectors; i++)
+		atomic_store(&busy[first + i], 0);
 }
 
-static void raise_to(atomic_uint *where, __u32 version)
+/* A write begins; returns its version. */
+static __u32 begin(__u64 start, unsigned int nr, bool zeroes)
 {
-	__u32 old = atomic_load(where);
+	static atomic_uint turn;
 
-	while (old < version && !atomic_compare_exchange_weak(where, &old, version))
-		;
+	atomic_store(&hot[atomic_fetch_add(&turn, 1) % HOT_SPOTS], start);
+	return oracle_begin(&oracle, start, nr, zeroes);
+}
+
+/*
+ * Try a write without waiting. If it cannot be done so, nothing of it may have been
+ * done. Returns the result, or 0: that was so.
+ */
+static ssize_t write_nowait(char *buf, __u64 start, unsigned int nr)
+{
+	struct iovec iov = { .iov_base = buf, .iov_len = (size_t)nr * SECTOR };
+	__u64 version = ((__u64 *)buf)[WORD_VERSION];
+	loff_t offset = (opt.offset + start) * SECTOR;
+	ssize_t done = pwritev2(fd, &iov, 1, offset, RWF_NOWAIT);
+	unsigned int i;
+
+	if (done >= 0 || errno != EAGAIN)
+		return done;
+	done = pread(fd, buf, iov.iov_len, offset);
+	for (i = 0; i < nr; i++) {
+		__u64 *words = (__u64 *)(buf + i * SECTOR);
+
+		if (done != (ssize_t)iov.iov_len ||
+		    words[WORD_SECTOR] != opt.offset + start + i ||
+		    words[WORD_VERSION] != version)
+			continue;
+		report("sector %llu was written, and EAGAIN returned\n",
+		       opt.offset + start + i);
+		atomic_store(&stop, true);
+	}
+	return 0;
+}
+
+static void fill(char *buf, __u64 start, unsigned int nr, __u32 version)
+{
+	unsigned int i;
+
+	for (i = 0; i < nr; i++)
+		fill_sector((__u64 *)(buf + i * SECTOR), opt.offset + start + i,
+			    version, opt.seed);
 }
 
 static void do_write(__u64 *rnd, char *buf, __u64 start, unsigned int nr)
 {
-	bool sync = chance(rnd, opt.sync_percent);
+	bool sync = chance(rnd, opt.sync_percent), ok;
 	struct iovec iov = { .iov_base = buf, .iov_len = (size_t)nr * SECTOR };
-	unsigned int i;
-	ssize_t done;
+	ssize_t done = 0;
+	__u32 version;
 
 	if (!lock_range(start, nr))
 		return;
-	for (i = 0; i < nr; i++)
-		fill_sector((__u64 *)(buf + i * SECTOR), opt.offset + start + i,
-			    atomic_fetch_add(&oracle.issued[start + i], 1) + 1);
-
-	done = pwritev2(fd, &iov, 1, (opt.offset + start) * SECTOR,
-			sync ? RWF_DSYNC : 0);
-	if (!io_failed("write", opt.offset + start, nr, done)) {
-		for (i = 0; i < nr; i++) {
-			__u32 version = atomic_load(&oracle.issued[start + i]);
-
-			atomic_store(&oracle.done[start + i], version);
-			if (sync)
-				raise_to(&oracle.durable[start + i], version);
-		}
+	version = begin(start, nr, false);
+	fill(buf, start, nr, version);
+	if (!sync && chance(rnd, opt.nowait_percent))
+		done = write_nowait(buf, start, nr);
+	if (!done) {
+		fill(buf, start, nr, version);
+		done = pwritev2(fd, &iov, 1, (opt.offset + start) * SECTOR,
+				sync ? RWF_DSYNC : 0);
 	}
+	ok = !io_failed("write", opt.offset + start, nr, done);
+	oracle_end(&oracle, start, nr, version, false, ok, sync);
 	unlock_range(start, nr);
 	atomic_fetch_add(&nr_writes, 1);
 }
@@ -309,71 +263,106 @@ static int unmap(unsigned int how, __u64 offset, __u64 length)
 			 length);
 }
 
-static void do_unmap(__u64 *rnd, __u64 start, unsigned int nr)
+/* Sectors @from to @to of the range become zero by what is done to @nr from @start on. */
+static void unmap_range(unsigned int how, __u64 start, unsigned int nr,
+			__u64 from, __u64 to)
 {
-	unsigned int how = below(rnd, 3), unit = opt.discard_sectors, i;
+	__u32 version;
+	bool ok;
 
-	if (how == 0) {
-		/* What is not a whole unit stays as it is. */
-		__u64 first = (opt.offset + start + unit - 1) / unit * unit;
-		__u64 end = (opt.offset + start + nr) / unit * unit;
-
-		if (first >= end)
-			return;
-		start = first - opt.offset;
-		nr = end - first;
-	}
-	if (!lock_range(start, nr))
+	if (!lock_range(from, to - from))
 		return;
-	for (i = 0; i < nr; i++)
-		atomic_store(&oracle.zeroed[start + i],
-			     atomic_fetch_add(&oracle.issued[start + i], 1) + 1);
-	if (!io_failed("unmap", opt.offset + start, nr,
-		       unmap(how, (opt.offset + start) * SECTOR,
-			     (__u64)nr * SECTOR) ? -1 : (ssize_t)nr * SECTOR))
-		for (i = 0; i < nr; i++)
-			atomic_store(&oracle.done[start + i],
-				     atomic_load(&oracle.issued[start + i]));
-	unlock_range(start, nr);
+	version = begin(from, to - from, true);
+	ok = !io_failed("unmap", opt.offset + start, nr,
+			unmap(how, (opt.offset + start) * SECTOR,
+			      (__u64)nr * SECTOR) ? -1 : (ssize_t)nr * SECTOR);
+	oracle_end(&oracle, from, to - from, version, true, ok, false);
+	unlock_range(from, to - from);
 	atomic_fetch_add(&nr_unmaps, 1);
 }
 
-static void do_read(char *buf, __u32 *low, __u64 start, unsigned int nr)
+/* For unmap() */
+static unsigned int choose_how(__u64 *rnd)
 {
-	unsigned int i;
+	return opt.no_zeroes ? 0 : below(rnd, 3);
+}
+
+static bool may_unmap(__u64 unit)
+{
+	return !opt.kinds || opt.kinds[unit % strlen(opt.kinds)] != '-';
+}
+
+/* Unmap units that are next to each other. Returns false if there is none in the range. */
+static bool unmap_units(__u64 *rnd)
+{
+	unsigned int unit = opt.unit, nr = 1;
+	__u64 end = (opt.offset + atomic_load(&nr_sectors)) / unit;
+	__u64 first = (opt.offset + unit - 1) / unit, start;
+
+	if (first >= end)
+		return false;
+	first += below(rnd, end - first);
+	if (!may_unmap(first))
+		return true;
+	while (first + nr < end && may_unmap(first + nr) && chance(rnd, 50))
+		nr++;
+	start = first * unit - opt.offset;
+	unmap_range(choose_how(rnd), start, nr * unit, start, start + nr * unit);
+	return true;
+}
+
+static void do_unmap(__u64 *rnd, __u64 start, unsigned int nr)
+{
+	unsigned int how = choose_how(rnd), unit = opt.unit;
+	__u64 from = start, to = start + nr, end = opt.offset + start + nr, i;
+
+	for (i = (opt.offset + start) / unit; i * unit < end; i++)
+		if (!may_unmap(i))
+			return;
+	if (how == 0) {
+		/* What is not a whole unit stays as it is. */
+		from = (opt.offset + start + unit - 1) / unit * unit - opt.offset;
+		to = end / unit * unit - opt.offset;
+		if (end / unit * unit <= opt.offset + from)
+			to = from;
+	}
+	unmap_range(how, start, nr, from, to);
+}
+
+static void do_read(__u64 *rnd, char *buf, __u32 *moments, __u64 start,
+		    unsigned int nr)
+{
+	struct iovec iov = { .iov_base = buf, .iov_len = (size_t)nr * SECTOR };
+	bool nowait = chance(rnd, opt.nowait_percent);
+	unsigned int i, overlaps = 0;
 	ssize_t done;
 
 	for (i = 0; i < nr; i++)
-		low[i] = atomic_load(&oracle.done[start + i]);
-	done = pread(fd, buf, (size_t)nr * SECTOR, (opt.offset + start) * SECTOR);
+		moments[i] = oracle_read(&oracle, start + i);
+	done = preadv2(fd, &iov, 1, (opt.offset + start) * SECTOR,
+		       nowait ? RWF_NOWAIT : 0);
+	if (nowait && done < 0 && errno == EAGAIN)
+		done = preadv2(fd, &iov, 1, (opt.offset + start) * SECTOR, 0);
 	if (io_failed("read", opt.offset + start, nr, done))
 		return;
 	for (i = 0; i < nr; i++) {
-		__u32 zeroed = atomic_load(&oracle.zeroed[start + i]);
-		__u32 high = atomic_load(&oracle.issued[start + i]);
-
-		/* A device may tear a sector that is written meanwhile. */
-		if (high != low[i] && !opt.verify)
-			continue;
-		if (!check_sector((__u64 *)(buf + i * SECTOR),
-				  opt.offset + start + i, low[i], high, zeroed))
+		overlaps += oracle_read(&oracle, start + i) != moments[i];
+		if (!check_sector((__u64 *)(buf + i * SECTOR), start + i,
+				  moments[i]))
 			atomic_store(&stop, true);
 	}
+	atomic_fetch_add(&nr_overlaps, overlaps);
 	atomic_fetch_add(&nr_reads, 1);
 }
 
-static void do_flush(__u32 *snapshot)
+static void do_flush(__u32 *covers)
 {
-	__u64 i;
-
-	for (i = 0; i < opt.sectors; i++)
-		snapshot[i] = atomic_load(&oracle.done[i]);
+	oracle_flush(&oracle, covers);
 	if (fdatasync(fd)) {
 		io_failed("flush", 0, 0, -1);
 		return;
 	}
-	for (i = 0; i < opt.sectors; i++)
-		raise_to(&oracle.durable[i], snapshot[i]);
+	oracle_flushed(&oracle, covers);
 	atomic_fetch_add(&nr_flushes, 1);
 }
 
@@ -395,74 +384,210 @@ static unsigned int random_length(__u64 *rnd)
 	return (1 + below(rnd, limit)) * opt.block_sectors;
 }
 
-static double now(void)
-{
-	struct timespec ts;
+/* What a thread has to work with */
+struct thread {
+	pthread_t id;
+	unsigned int index;
+	atomic_ulong since;	/* in ms, when it began what it is doing, or 0 */
+	__u64 rnd;
+	char *buf;		/* for the largest I/O */
+	__u32 *moments;		/* for all sectors of the range */
+	unsigned int ops;
+	unsigned long tosses;
+	double end;
+};
 
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec + ts.tv_nsec / 1e9;
+static __u32 begun_at;		/* the moment */
+static struct thread *threads;
+static unsigned int nr_threads;
+
+static unsigned long now_ms(void)
+{
+	return now() * 1e3;
+}
+
+static bool goes_on(struct thread *thread)
+{
+	atomic_store(&thread->since, now_ms());
+	return !atomic_load(&stop) && oracle_has_time(&oracle, opt.threads) &&
+	       (opt.ops ? thread->ops++ < opt.ops : now() < thread->end);
+}
+
+static void do_something(struct thread *thread)
+{
+	__u64 *rnd = &thread->rnd;
+	unsigned int nr = random_length(rnd);
+	__u64 blocks = (atomic_load(&nr_sectors) - nr) / opt.block_sectors + 1;
+	__u64 start = below(rnd, blocks) * opt.block_sectors;
+
+	if (chance(rnd, opt.read_percent))
+		do_read(rnd, thread->buf, thread->moments, start, nr);
+	else if (!chance(rnd, opt.unmap_percent))
+		do_write(rnd, thread->buf, start, nr);
+	else if (!chance(rnd, opt.whole_percent) || !unmap_units(rnd))
+		do_unmap(rnd, start, nr);
+	if (chance(rnd, opt.flush_percent))
+		do_flush(thread->moments);
+}
+
+/* Of four threads one has a unit of its own to discard, the second one of three. */
+#define TOSS_EVERY	4
+
+static __u64 tossed(unsigned int index)
+{
+	__u64 units = opt.sectors / opt.unit;
+
+	return (1 + index / TOSS_EVERY * 3) % (units - 2) * opt.unit;
+}
+
+static void toss(struct thread *thread)
+{
+	unsigned int unit = opt.unit, page = opt.page_sectors;
+	__u64 start = tossed(thread->index);
+	unsigned int nr = unit << (thread->tosses++ / 64 % 2);
+
+	unmap_range(0, start, nr, start, start + nr);
+	do_flush(thread->moments);
+	do_write(&thread->rnd, thread->buf, start, page);
+}
+
+/* 8 KiB across the end of a unit that is being tossed, or all of three units */
+static void look_across(struct thread *thread)
+{
+	unsigned int unit = opt.unit, page = opt.page_sectors;
+	__u64 start = tossed(below(&thread->rnd, opt.threads));
+
+	if (chance(&thread->rnd, 10))
+		do_read(&thread->rnd, thread->buf, thread->moments,
+			below(&thread->rnd, opt.sectors / page) * page, page);
+	else if (chance(&thread->rnd, 60))
+		do_read(&thread->rnd, thread->buf, thread->moments,
+			start + unit - page, 2 * page);
+	else
+		do_write(&thread->rnd, thread->buf, start + unit - page, 2 * page);
 }
 
 static void *work(void *arg)
 {
-	__u64 rnd = mix(opt.seed + (uintptr_t)arg);
-	__u32 *versions = malloc(opt.sectors * sizeof(*versions));
-	double end = now() + opt.seconds;
-	unsigned long i;
-	char *buf;
+	struct thread *thread = arg;
 
-	if (!versions || posix_memalign((void **)&buf, 4096,
-					(size_t)opt.max_sectors * SECTOR))
-		fatal("memory");
-
-	for (i = 0; !atomic_load(&stop); i++) {
-		unsigned int nr = random_length(&rnd);
-		__u64 blocks = (opt.sectors - nr) / opt.block_sectors + 1;
-		__u64 start = below(&rnd, blocks) * opt.block_sectors;
-
-		if (opt.ops ? i >= opt.ops : now() >= end)
-			break;
-		if (chance(&rnd, opt.read_percent))
-			do_read(buf, versions, start, nr);
-		else if (chance(&rnd, opt.unmap_percent))
-			do_unmap(&rnd, start, nr);
+	fd = fds[thread->index % opt.nr_devices];
+	while (goes_on(thread)) {
+		if (!opt.pattern)
+			do_something(thread);
+		else if (thread->index % TOSS_EVERY)
+			look_across(thread);
 		else
-			do_write(&rnd, buf, start, nr);
-		if (chance(&rnd, opt.flush_percent))
-			do_flush(versions);
+			toss(thread);
 	}
-	free(buf);
-	free(versions);
+	atomic_store(&thread->since, 0);
+	atomic_fetch_sub(&at_work, 1);
+	return NULL;
+}
+
+/* Read as long as others write, most of it there. */
+static void *gaze(void *arg)
+{
+	struct thread *thread = arg;
+	__u64 *rnd = &thread->rnd;
+
+	fd = fds[thread->index % opt.nr_devices];
+	while (atomic_load(&at_work) && !atomic_load(&stop)) {
+		unsigned int nr = random_length(rnd);
+		__u64 last = atomic_load(&nr_sectors) - nr;
+		__u64 start = below(rnd, last + 1);
+		__u64 near = atomic_load(&hot[below(rnd, HOT_SPOTS)]);
+
+		if (chance(rnd, 75)) {
+			start = near + below(rnd, 16);
+			start = start > 8 ? start - 8 : 0;
+			if (start > last)
+				start = last;
+		}
+		start -= start % opt.block_sectors;
+		atomic_store(&thread->since, now_ms());
+		do_read(rnd, thread->buf, thread->moments, start, nr);
+	}
+	atomic_store(&thread->since, 0);
 	return NULL;
 }
 
 /* Read the whole range. A crash takes the device back to what was durable. */
 static void *verify(void *arg)
 {
-	atomic_uint *least = opt.crashed ? oracle.durable : oracle.done;
-	unsigned int index = (uintptr_t)arg, nr, i;
-	__u64 start = (__u64)index * opt.max_sectors;
-	char *buf;
+	struct thread *thread = arg;
+	__u64 start = (__u64)thread->index * opt.max_sectors;
+	unsigned int nr, i;
 
-	if (posix_memalign((void **)&buf, 4096, (size_t)opt.max_sectors * SECTOR))
-		fatal("memory");
-
+	fd = fds[0];
 	for (; start < opt.sectors; start += (__u64)opt.threads * opt.max_sectors) {
 		nr = opt.max_sectors;
 		if (nr > opt.sectors - start)
 			nr = opt.sectors - start;
 		if (io_failed("read", opt.offset + start, nr,
-			      pread(fd, buf, (size_t)nr * SECTOR,
+			      pread(fd, thread->buf, (size_t)nr * SECTOR,
 				    (opt.offset + start) * SECTOR)))
 			continue;
 		for (i = 0; i < nr; i++)
-			check_sector((__u64 *)(buf + i * SECTOR),
-				     opt.offset + start + i, least[start + i],
-				     oracle.issued[start + i],
-				     oracle.zeroed[start + i]);
+			check_sector((__u64 *)(thread->buf + i * SECTOR), start + i,
+				     opt.crashed ?
+				     oracle_durable(&oracle, start + i) :
+				     oracle_read(&oracle, start + i));
 		atomic_fetch_add(&nr_reads, 1);
 	}
-	free(buf);
+	return NULL;
+}
+
+/*
+ * What looks after the threads
+ */
+
+/* A thread that waits for the device cannot be ended, nor can this program then. */
+static void give_up(void)
+{
+	fprintf(stderr, "hammer: a request is stuck for %u s\n", opt.stuck);
+	if (!opt.power_off)
+		_exit(1);
+	dprintf(opt.power_off, "# hammer: a request is stuck for %u s\n", opt.stuck);
+	sleep(2);
+	reboot(RB_POWER_OFF);
+}
+
+static __u64 size_of_device(void)
+{
+	__u64 size;
+
+	/* a regular file, for a try */
+	if (ioctl(fds[0], BLKGETSIZE64, &size))
+		size = lseek(fds[0], 0, SEEK_END);
+	return size / SECTOR;
+}
+
+/* How much of the range there is by now */
+static void measure(void)
+{
+	__u64 end = size_of_device(), nr = end > opt.offset ? end - opt.offset : 0;
+
+	if (nr > opt.sectors)
+		nr = opt.sectors;
+	atomic_store(&nr_sectors, nr - nr % opt.block_sectors);
+}
+
+static void *watch(void *arg)
+{
+	unsigned int i;
+
+	(void)arg;
+	for (;; usleep(20000)) {
+		if (opt.grows)
+			measure();
+		for (i = 0; opt.stuck && i < nr_threads; i++) {
+			unsigned long since = atomic_load(&threads[i].since);
+
+			if (since && now_ms() > since + 1000UL * opt.stuck)
+				give_up();
+		}
+	}
 	return NULL;
 }
 
@@ -476,146 +601,111 @@ static void handle_term(int sig)
 	atomic_store(&stop, true);
 }
 
-static void open_device(void)
+static void open_devices(void)
 {
-	__u64 size;
+	unsigned int i;
 	int block;
 
-	fd = open(opt.device, (opt.verify ? O_RDONLY : O_RDWR) | O_DIRECT);
-	if (fd < 0)
-		fatal(opt.device);
-	if (ioctl(fd, BLKGETSIZE64, &size)) {
-		/* a regular file, for a try */
-		size = lseek(fd, 0, SEEK_END);
+	fds = calloc(opt.nr_devices, sizeof(*fds));
+	if (!fds)
+		fatal("memory");
+	for (i = 0; i < opt.nr_devices; i++) {
+		fds[i] = open(opt.devices[i],
+			      (opt.verify ? O_RDONLY : O_RDWR) | O_DIRECT);
+		if (fds[i] < 0)
+			fatal(opt.devices[i]);
+	}
+	if (ioctl(fds[0], BLKSSZGET, &block))
 		block = SECTOR;
-	} else if (ioctl(fd, BLKSSZGET, &block)) {
-		fatal("BLKSSZGET");
-	}
 	opt.block_sectors = block / SECTOR;
+	opt.page_sectors = opt.block_sectors > 8 ? opt.block_sectors : 8;
+}
+
+static void bad(const char *what)
+{
+	fprintf(stderr, "hammer: %s\n", what);
+	exit(2);
+}
+
+static void choose_range(void)
+{
 	if (!opt.sectors)
-		opt.sectors = size / SECTOR - opt.offset;
+		opt.sectors = size_of_device() - opt.offset;
 	opt.sectors -= opt.sectors % opt.block_sectors;
-	if (opt.max_sectors > opt.sectors)
-		opt.max_sectors = opt.sectors;
+	measure();
+	if (opt.max_sectors > nr_sectors)
+		opt.max_sectors = nr_sectors;
 	opt.max_sectors -= opt.max_sectors % opt.block_sectors;
-	if (!opt.max_sectors || opt.offset % opt.block_sectors) {
-		fprintf(stderr, "hammer: the range does not fit the logical blocks\n");
-		exit(2);
-	}
+	if (!opt.grows && nr_sectors < opt.sectors)
+		bad("the range is larger than the device");
+	if (opt.pattern && nr_sectors < 4ULL * opt.unit)
+		bad("the pattern needs four units");
+	if (!opt.max_sectors || opt.offset % opt.block_sectors)
+		bad("the range does not fit the logical blocks");
 }
 
 static void open_state(void)
 {
-	size_t length = opt.sectors * sizeof(__u32);
-	void *map;
-	int state = -1;
-
-	if (opt.state) {
-		state = open(opt.state, O_RDWR | O_CREAT, 0644);
-		if (state < 0 || ftruncate(state, 4 * length))
-			fatal(opt.state);
-	}
-	map = mmap(NULL, 4 * length, PROT_READ | PROT_WRITE,
-		   state < 0 ? MAP_SHARED | MAP_ANONYMOUS : MAP_SHARED, state, 0);
-	if (map == MAP_FAILED)
-		fatal("mmap");
-	oracle.issued = map;
-	oracle.done = oracle.issued + opt.sectors;
-	oracle.durable = oracle.done + opt.sectors;
-	oracle.zeroed = oracle.durable + opt.sectors;
-	oracle.busy = calloc(opt.sectors / opt.block_sectors, sizeof(*oracle.busy));
-	if (!oracle.busy)
+	if (oracle_open(&oracle, opt.state, opt.sectors,
+			opt.crashed && opt.verify))
+		fatal("state");
+	if (opt.crashed && !opt.verify)
+		oracle_lose(&oracle);
+	begun_at = atomic_load(&oracle.state->now);
+	busy = calloc(opt.sectors / opt.block_sectors, sizeof(*busy));
+	if (!busy)
 		fatal("memory");
 }
 
-static void parse(int argc, char **argv)
+static void start_thread(struct thread *thread, unsigned int index)
 {
-	int c;
+	void *(*function)(void *) = work;
 
-	while ((c = getopt(argc, argv, "f:vco:l:t:s:n:b:r:F:D:U:C:ES:")) != -1) {
-		unsigned long long n = optarg ? strtoull(optarg, NULL, 0) : 0;
-
-		switch (c) {
-		case 'f':
-			opt.state = optarg;
-			break;
-		case 'v':
-			opt.verify = true;
-			break;
-		case 'c':
-			opt.crashed = true;
-			break;
-		case 'o':
-			opt.offset = n / SECTOR;
-			break;
-		case 'l':
-			opt.sectors = n / SECTOR;
-			break;
-		case 't':
-			opt.threads = n;
-			break;
-		case 's':
-			opt.seconds = n;
-			break;
-		case 'n':
-			opt.ops = n;
-			break;
-		case 'b':
-			opt.max_sectors = n / SECTOR;
-			break;
-		case 'r':
-			opt.read_percent = n;
-			break;
-		case 'F':
-			opt.flush_percent = n;
-			break;
-		case 'D':
-			opt.sync_percent = n;
-			break;
-		case 'U':
-			opt.unmap_percent = n;
-			break;
-		case 'C':
-			opt.discard_sectors = n / SECTOR;
-			break;
-		case 'E':
-			opt.errors_ok = true;
-			break;
-		case 'S':
-			opt.seed = n;
-			break;
-		default:
-			help();
-		}
-	}
-	if (optind != argc - 1 || !opt.threads ||
-	    !(opt.verify || opt.seconds || opt.ops))
-		help();
-	opt.device = argv[optind];
+	thread->index = index;
+	/* with the same file never the same again */
+	thread->rnd = mix(opt.seed + index + ((__u64)begun_at << 32));
+	thread->end = started + opt.seconds;
+	thread->moments = malloc(opt.sectors * sizeof(*thread->moments));
+	if (!thread->moments || posix_memalign((void **)&thread->buf, 4096,
+					       (size_t)opt.max_sectors * SECTOR))
+		fatal("memory");
+	if (opt.verify)
+		function = verify;
+	else if (index >= opt.threads)
+		function = gaze;
+	if (pthread_create(&thread->id, NULL, function, thread))
+		fatal("pthread_create");
 }
 
 int main(int argc, char **argv)
 {
-	pthread_t *threads;
+	pthread_t watcher;
 	unsigned int i;
 
-	parse(argc, argv);
-	open_device();
+	hammer_parse(argc, argv);
+	open_devices();
+	choose_range();
 	open_state();
 	signal(SIGTERM, handle_term);
 	signal(SIGINT, handle_term);
 
-	threads = calloc(opt.threads, sizeof(*threads));
+	nr_threads = opt.threads + (opt.verify ? 0 : opt.readers);
+	threads = calloc(nr_threads, sizeof(*threads));
 	if (!threads)
 		fatal("memory");
-	for (i = 0; i < opt.threads; i++)
-		if (pthread_create(&threads[i], NULL, opt.verify ? verify : work,
-				   (void *)(uintptr_t)i))
-			fatal("pthread_create");
-	for (i = 0; i < opt.threads; i++)
-		pthread_join(threads[i], NULL);
+	at_work = opt.threads;
+	started = now();
+	for (i = 0; i < nr_threads; i++)
+		start_thread(&threads[i], i);
+	if ((opt.grows || opt.stuck) &&
+	    pthread_create(&watcher, NULL, watch, NULL))
+		fatal("pthread_create");
+	for (i = 0; i < nr_threads; i++)
+		pthread_join(threads[i].id, NULL);
 
-	printf("hammer: %lu writes, %lu reads, %lu unmaps, %lu flushes, %lu errors, %d defects\n",
-	       nr_writes, nr_reads, nr_unmaps, nr_flushes, nr_errors, reports);
+	printf("hammer: %lu writes, %lu reads, %lu sectors while written, ",
+	       nr_writes, nr_reads, nr_overlaps);
+	printf("%lu unmaps, %lu flushes, %lu errors, %d defects\n",
+	       nr_unmaps, nr_flushes, nr_errors, reports);
 	return reports ? 1 : 0;
 }

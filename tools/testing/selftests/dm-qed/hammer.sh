@@ -2,21 +2,29 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # Many threads write to the same clusters; see hammer.c for what is checked.
+# HAMMER_SECONDS in the environment says how long each race takes, 6 s by default;
+# HAMMER_NOWAIT which percentage of reads and writes is tried without waiting; with
+# HAMMER_TABLES=all there are all geometries, and not one for each size of a cluster.
 
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
 
-# pound RANGE OPTION...: on $dev of image $lower, then see that all is there and sound
-pound() {
-	local range=$1
-
-	hammer -f "$tmp/state" -l "$range" "${@:2}" "$dev"
-	hammer -v -f "$tmp/state" -l "$range" "$dev"
+# verified: what is written in $range is there, and the image $lower is sound
+verified() {
+	hammer -v -f "$tmp/state" "${range[@]}" "$dev"
 	dm_remove q
 	is_clean "$lower"
 	sound "$lower"
 	qed q "$lower"
-	hammer -v -f "$tmp/state" -l "$range" "$dev"
+	hammer -v -f "$tmp/state" "${range[@]}" "$dev"
+}
+
+# pound RANGE OPTION...: on $dev of image $lower, then see that all is there and sound
+pound() {
+	local range=(-l "$1")
+
+	hammer -f "$tmp/state" "${range[@]}" "${@:2}" "$dev"
+	verified
 }
 
 # t_clean CLUSTER TABLE RANGE THREADS OPS [BLOCKSIZE]
@@ -38,6 +46,153 @@ t_recycled() {
 	io "$lower" "write:$1:$(($1 * $2)):0"
 	qed q "$lower"
 	pound "$3" -t "$4" -n "$5"
+}
+
+# packed CLUSTER TABLE UNITS SPARE WHERE [OPTION]...: a recycled device that has room for all UNITS
+# clusters of the guest's disk and SPARE more, for a header, the L1 table, and one L2 table; what
+# is next to something is in use. The L1 table is in front (1) or behind everything (0). All is
+# mapped, in order, and zero. Sets dev, and lower.
+packed() {
+	local size=$1 table=$2 units=$3 total=$((1 + 2 * $2 + $3 + $4)) l1=1
+
+	null a 64 discard=1
+	lower=$dev
+	garbage "$lower" 60
+	linear l "$lower" $((total * size / 512))
+	lower=$dev
+	image "$lower" $((units * size)) "$size" "$table"
+	if [ "$5" = 0 ]; then
+		l1=$((total - table))
+		blk poke "$lower" 40 $((l1 * size))
+	fi
+	io "$lower" "write:$((l1 * size)):$((table * size)):0" flush
+	qed q "$lower" "${@:6}"
+	io "$dev" "write:0:$((units * size)):0" flush
+}
+
+seconds=${HAMMER_SECONDS:-6}
+# Of 100 reads and writes so many are tried without waiting
+nowait=${HAMMER_NOWAIT:-20}
+
+# t_border CLUSTER TABLE UNITS SPARE WHERE [OPTION]...: units that come and go, see hammer.c
+t_border() {
+	packed "$@"
+	pound $(($1 * $3)) -P -C "$1" -t 4 -F 0 -D 0 -G 0 -s "$seconds" -N "$nowait"
+}
+
+# t_packed, the same: everything at once, and at random
+t_packed() {
+	packed "$@"
+	pound $(($1 * $3)) -R -U 40 -C "$1" -t 6 -s "$seconds" -N "$nowait" -b 65536 -F 5
+}
+
+# t_interleaved, the same: every second cluster of the device is free, and has what was there
+t_interleaved() {
+	local i io=()
+
+	packed "$@" no_discard_passdown
+	for ((i = 0; i < $3; i += 2)); do
+		io+=("discard:$((i * $1)):$1")
+	done
+	io "$dev" "${io[@]}" flush
+	wait_for 20 status_is q reclaiming 0
+	pound $(($1 * $3)) -R -U 40 -C "$1" -t 6 -s "$seconds" -N "$nowait" -b 65536 -F 5
+}
+
+# crowded CLUSTER TABLE UNITS SPARE WHERE: a device that has room for so many clusters on both sides
+# of the border between the first two L2 tables, and otherwise as with packed(). Where tables
+# are too large to be written as a whole the device is new. Sets dev, lower, range.
+crowded() {
+	local size=$1 table=$2 total=$((1 + 3 * $2 + $3 + $4)) l1=1 span options=()
+
+	span=$((size * (size * table / 8)))
+	null a $((total * size / mb + 1)) discard=1
+	lower=$dev
+	if [ $((size * table)) -le $((4 * mb)) ]; then
+		garbage "$lower" $((total * size / mb + 1))
+		[ "$5" = 1 ] || l1=$((total - table))
+	else
+		options=(zeroed_from $((1 + table)))
+	fi
+	linear l "$lower" $((total * size / 512))
+	lower=$dev
+	image "$lower" $((span + $3 * size / 2)) "$size" "$table"
+	blk poke "$lower" 40 $((l1 * size))
+	[ ${#options[@]} != 0 ] || io "$lower" "write:$((l1 * size)):$((table * size)):0" flush
+	qed q "$lower" ${options[@]+"${options[@]}"}
+	range=(-o $((span - $3 * size / 2)) -l $(($3 * size)))
+	io "$dev" "write:${range[1]}:${range[3]}:0" flush
+	wait_for 20 status_is q free "$4"
+}
+
+# t_geometry CLUSTER TABLE...: each of these, on a device that is full, or nearly
+t_geometry() {
+	local size=$1 table units=6 ops=20 range
+
+	# what has to be filled is large
+	[ "$size" -lt $((16 * mb)) ] || units=4 ops=5
+	for table in "${@:2}"; do
+		crowded "$size" "$table" "$units" $((table & 5 ? 1 : 0)) $((table & 6 ? 0 : 1))
+		hammer -f "$tmp/state" "${range[@]}" -R -U 40 -C "$size" -t 4 -n "$ops" -N "$nowait" \
+			"$dev"
+		verified
+		dm_remove q
+		dm_remove l
+		null_del a
+		rm "$tmp/state"
+	done
+}
+
+# t_grows CLUSTER TABLE FIRST LAST STEP: a full device, and the disk grows under what is written,
+# across the border between two L2 tables; discards and zeroes follow it
+t_grows() {
+	local size=$1 at hammer range=(-o $((($3 - 8) * $1)) -l $((($4 - $3 + 8) * $1)))
+
+	null a 64 discard=1
+	lower=$dev
+	garbage "$lower" 60
+	linear l "$lower" $(((1 + 3 * $2 + $4 - $3 + 8) * size / 512))
+	lower=$dev
+	image "$lower" $(($3 * size)) "$size" "$2"
+	io "$lower" "write:$size:$(($2 * size)):0" flush
+	qed q "$lower" commit_interval 50
+	bg "$bin/hammer" -f "$tmp/state" "${range[@]}" -g -R -U 40 -C "$size" -t 6 -G 2 -s 600 \
+		-N "$nowait" -F 5 "$dev"
+	hammer=$!
+	for ((at = $3 + $5; at <= $4; at += $5)); do
+		dmsetup message "$pre-q" 0 resize $((at * size / 512))
+		dm_swap q "$(table "$lower" commit_interval 50)"
+		is "$(status q mode)" rw "the mode"
+		sleep 0.3
+	done
+	kill -TERM "$hammer"
+	wait "$hammer"
+	is "$(status q virtual)" "$4" "the number of clusters"
+	verified
+}
+
+# t_overlaps CLUSTER TABLE [OPTION]...: what is written is unmapped at the same time, and the memory
+# of the cache is wanted by others
+t_overlaps() {
+	local hammer
+
+	null a 192 discard=1
+	lower=$dev
+	garbage "$lower" 96
+	image "$lower" $((128 * mb)) "$1" "$2"
+	io "$lower" "write:$1:$(($1 * $2)):0" flush
+	qed q "$lower" "${@:3}"
+	bg "$bin/hammer" -f "$tmp/state" -R -U 35 -C "$1" -t 6 -G 2 -s "$seconds" -N "$nowait" \
+		"$dev"
+	hammer=$!
+	while kill -0 "$hammer" 2>/dev/null; do
+		echo 2 >/proc/sys/vm/drop_caches
+		dm_suspend q
+		dm_resume q
+		sleep 0.3
+	done
+	wait "$hammer"
+	pound $((128 * mb)) -R -U 35 -C "$1" -t 4 -n 50
 }
 
 t_small_cache() {
@@ -94,10 +249,10 @@ t_parallel() {
 	qed q "$lower" zeroed_from 5
 	io "$dev" write:0:4096:1 write:2147418112:4096:1
 	start=${EPOCHREALTIME/./}
-	hammer -o $((64 * mb)) -l $((448 * mb)) -b 4096 -r 0 -F 0 -D 0 -t 1 -n 20 -S 1 "$dev"
+	hammer -o $((64 * mb)) -l $((448 * mb)) -b 4096 -r 0 -G 0 -F 0 -D 0 -t 1 -n 20 -S 1 "$dev"
 	one=$((${EPOCHREALTIME/./} - start))
 	start=${EPOCHREALTIME/./}
-	hammer -o $((512 * mb)) -l $((448 * mb)) -b 4096 -r 0 -F 0 -D 0 -t 16 -n 20 -S 2 "$dev"
+	hammer -o $((512 * mb)) -l $((448 * mb)) -b 4096 -r 0 -G 0 -F 0 -D 0 -t 16 -n 20 -S 2 "$dev"
 	many=$((${EPOCHREALTIME/./} - start))
 	note "1 thread $((one / 1000)) ms, 16 threads $((many / 1000)) ms"
 	[ $((many)) -lt $((4 * one)) ] || fail "16 threads are less than 4 times as fast as one"
@@ -113,11 +268,20 @@ t_shared_commits() {
 	qed q "$lower" zeroed_from 5 commit_interval 3600000
 	io "$dev" write:0:4096:1 flush
 	commits=$(status q commits)
-	hammer -o $((64 * mb)) -l $((512 * mb)) -b 4096 -r 0 -F 100 -D 0 -t 16 -n 20 "$dev"
+	hammer -o $((64 * mb)) -l $((512 * mb)) -b 4096 -r 0 -G 0 -F 100 -D 0 -t 16 -n 20 "$dev"
 	commits=$(($(status q commits) - commits))
 	note "320 writes with flush: $commits commits"
 	at_most "$commits" 160 "the number of commits"
 }
+
+# Every size of a cluster, and of a table
+geometries=()
+for ((i = 0; i <= 14; i++)); do
+	tables=$((1 << (14 - i) % 5))
+	[ "${HAMMER_TABLES:-}" != all ] || tables="1 2 4 8 16"
+	geometries+=("t_geometry $((4096 << i)) $tables"
+		"a full device: clusters of $((4 << i)) KiB, tables of $tables")
+done
 
 run "t_clean 65536 4 131072 12 60" "everybody in two clusters" \
 	"t_clean 65536 4 16777216 8 60" "clusters of 64 KiB" \
@@ -128,8 +292,19 @@ run "t_clean 65536 4 131072 12 60" "everybody in two clusters" \
 	"t_recycled 65536 4 16777216 8 40" "clusters of 64 KiB on a recycled device" \
 	"t_recycled 4096 2 8388608 8 40" "clusters of 4 KiB on a recycled device" \
 	"t_recycled 4194304 1 16777216 6 8" "clusters of 4 MiB on a recycled device" \
+	"t_border 65536 4 6 0 1" "units that come and go on a full device" \
+	"t_border 4096 1 24 1 0" "... small ones, with the L1 table behind them" \
+	"t_packed 65536 4 24 2 0" "a full device, the L1 table behind everything" \
+	"t_packed 4096 1 64 4 1" "... with small clusters" \
+	"t_interleaved 65536 4 24 0 1" "every second cluster is free" \
+	"t_interleaved 4096 2 64 0 0" "... with small clusters" \
+	"t_grows 4096 1 506 530 4" "the disk grows on a full device" \
+	"t_grows 16384 2 4086 4110 8" "... with larger clusters" \
+	"t_overlaps 65536 4" "writes, zeroes and discards overlap" \
+	"t_overlaps 4096 1 cache_kib 64 commit_interval 20" "... with a cache that is too small" \
 	t_small_cache "a cache much smaller than the tables" \
 	t_synchronous "mappings durable with every write" \
 	t_disturbed "commits, suspends and reloads under load" \
 	t_parallel "allocations go on side by side" \
-	t_shared_commits "flushes share commits"
+	t_shared_commits "flushes share commits" \
+	"${geometries[@]}"

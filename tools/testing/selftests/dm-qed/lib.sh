@@ -131,6 +131,7 @@ splats='BUG:|WARNING:|Oops|KASAN|KCSAN|UBSAN|general protection|unable to handle
 splats+='|(possible|inconsistent|bad) .*(lock|context)|suspicious RCU|blocked for more than'
 splats+='|stall on CPU|self-detected stall|soft lockup|hard LOCKUP|memory leak|use-after-free'
 splats+='|refcount_t|list_(add|del) corruption|DEBUG_LOCKS|scheduling while atomic'
+splats+='|deprecated workqueue|workqueue: (name exceeds|max_active )'
 
 #
 # Running tests
@@ -245,6 +246,7 @@ setup() {
 	[ -e /dev/fd ] || ln -s /proc/self/fd /dev/fd
 	: >"$tmp/lib/pids"
 	: >"$tmp/lib/loops"
+	: >"$tmp/lib/later"
 	trap finish EXIT
 	trap 'exit 1' INT TERM HUP
 }
@@ -260,7 +262,7 @@ finish() {
 
 # Undo everything. Says what did not work.
 release() {
-	local pid i dev dir failed=0 mounts=() files=()
+	local pid i dev dir command failed=0 mounts=() files=()
 
 	while read -r pid; do
 		kill -KILL "$pid" 2>/dev/null
@@ -286,6 +288,11 @@ release() {
 		echo "left behind: ${dms[*]}: $(cat "$tmp/lib/remove.err")"
 		failed=1
 	fi
+
+	while read -r command; do
+		$command || failed=1
+	done < <(tac "$tmp/lib/later")
+	: >"$tmp/lib/later"
 
 	while read -r dev; do
 		blk loop del "$dev" || failed=1
@@ -318,6 +325,11 @@ list_dm() {
 bg() {
 	"$@" &
 	echo $! >>"$tmp/lib/pids"
+}
+
+# later COMMAND...: when the test has ended and its dm devices are gone, the last one first
+later() {
+	echo "$*" >>"$tmp/lib/later"
 }
 
 #
@@ -398,6 +410,30 @@ unloop() {
 	done >"$tmp/lib/loops"
 }
 
+# load MODULE [PARAMETER=VALUE]...: until the test has ended
+load() {
+	modprobe -q "$@" || skip "no $1"
+	later modprobe -r "$1"
+}
+
+# disks PATTERN: the disks of /sys with such a path
+disks() {
+	compgen -G "$1/block/*"
+}
+
+# scsi [PARAMETER=VALUE]...: a disk of scsi_debug; sets $disk
+scsi() {
+	local dir="/sys/bus/pseudo/drivers/scsi_debug/adapter0/host*/target*/*"
+
+	# which stays: without it the kernel counts the hosts from 0 again, where one may be left
+	modprobe -q sd_mod
+	load scsi_debug delay=0 dev_size_mb=64 "$@"
+	wait_for 10 disks "$dir" >/dev/null
+	disk=$(disks "$dir")
+	disk=/dev/${disk##*/}
+	wait_for 10 test -b "$disk"
+}
+
 not() {
 	! "$@" >/dev/null 2>&1
 }
@@ -451,6 +487,23 @@ fail_writes() {
 	[ "$4" -ge "$end" ] || table+=$'\n'"$4 $((end - $4)) linear $2 $4"
 	modprobe -q dm-flakey || true
 	dm_swap "$1" "$table"
+}
+
+# fail_flushes [TARGET ARGUMENT...]: the layer l over $disk gets a second part, which is dead: only
+# flushes see it. The first part may be something else than linear.
+fail_flushes() {
+	local end keep=$dev target="${*:-linear $disk 0}"
+
+	end=$(sectors_of "$disk")
+	null f 1 cache_size=1
+	dm_swap l "0 $end $target"$'\n'"$end 8 linear $dev 0"
+	null_off f
+	dev=$keep
+}
+
+# repair: that layer is whole again, and all of it works
+repair() {
+	dm_swap l "0 $(sectors_of "$disk") linear $disk 0"
 }
 
 # garbage DEVICE MIB: what a recycled device may have in it

@@ -342,10 +342,29 @@ t_dmsetup() {
 	is_clean "$lower"
 }
 
+# rescuers: how many threads take over for dm-qed when no worker can be had
+rescuers() {
+	# some kernels cut the name off, or put kworker/R- before it
+	cat /proc/[0-9]*/comm 2>/dev/null | grep -cE "^(dm-qed|kworker/R-dm-qe)" || true
+}
+
+# What writes wait for must not wait for memory: the worker, commits, reclaim, and the scan.
+t_rescuers() {
+	local others
+
+	others=$(rescuers)
+	stack
+	qed q "$lower"
+	is "$(rescuers)" $((others + 4)) "the number of rescuers"
+	dm_remove q
+	is "$(rescuers)" "$others" "their number when it is removed"
+}
+
 run t_suspend "suspend and resume under load" \
 	"t_suspend noflush" "suspend without a flush and resume, under load" \
 	t_fio "suspend without a flush while fio verifies" \
 	t_reload "new tables with other options, under load" \
+	t_rescuers "a thread for each queue that writes wait for" \
 	t_need_check "NEED_CHECK is set while changes are made" \
 	t_let_go "nothing is kept in memory while it is suspended" \
 	t_claims "who may share an image device" \

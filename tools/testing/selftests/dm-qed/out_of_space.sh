@@ -428,6 +428,67 @@ t_thin() {
 	is_clean "$lower"
 }
 
+# Nor for the header, which says that the image is in use before the first change of a clean one.
+t_thin_header() {
+	local before size
+
+	# header, L1, four for the table, and three for data: all that the pool has
+	thin_image 9
+	qed q "$lower" commit_interval 3600000
+	io "$dev" "write:0:$((3 * c)):0x11" flush
+	dm_remove q
+	is_clean "$lower"
+	# what is written now is first copied, to blocks that the pool does not have
+	dm_suspend l
+	dmsetup message "$pre-pool" 0 "create_snap 1 0"
+	dm_resume l
+	qed q "$lower" commit_interval 3600000
+	before=$(events q)
+	start "write:$((10 * c)):$c:0x22"
+	at_least "$(events q)" $((before + 1)) "the event counter"
+	io "$dev" "read:0:$((3 * c)):0x11" "read:$((10 * c)):$c:0"
+	waits
+	size=$(blk u64 "$lower" 48)
+	refused dmsetup message "$pre-q" 0 "resize $((size / 512 + 128))"
+	is "$(status q mode)" out_of_space "the mode"
+	is "$(blk u64 "$lower" 48)" "$size" "the size in the header"
+	dm_swap pool "$(thin 40)"
+	dm_suspend q noflush
+	dm_resume q
+	went_on
+	is "$(status q mode)" rw "the mode"
+	io "$dev" flush "read:$((10 * c)):$c:0x22"
+	dmsetup message "$pre-q" 0 "resize $((size / 512 + 128))"
+	dm_remove q
+	is_clean "$lower"
+	sound "$lower"
+}
+
+# Nor to clear autoclear bits that are not known: the image can be read until there is
+t_thin_autoclear() {
+	thin_image 9
+	qed q "$lower"
+	io "$dev" "write:0:$((3 * c)):0x11" flush
+	dm_remove q
+	qedimg poke "$lower" 32 ffff000000000080
+	dm_suspend l
+	dmsetup message "$pre-pool" 0 "create_snap 1 0"
+	dm_resume l
+	qed q "$lower"
+	is "$(status q mode)" ro "the mode"
+	matches "$(kmsg)" 'no space to clear autoclear features' "the kernel's log"
+	io "$dev" "read:0:$((3 * c)):0x11" "!EIO/write:0:$c:0x22" "!EIO/write:$((10 * c)):$c:0x22"
+	[ "$(blk u64 "$lower" 32)" != 0 ] || fail "autoclear bits are cleared"
+	dm_swap pool "$(thin 40)"
+	qed_reload q "$lower"
+	is "$(status q mode)" rw "the mode"
+	is "$(blk u64 "$lower" 32)" 0 "the autoclear bits"
+	io "$dev" "write:$((10 * c)):$c:0x22" flush
+	dm_remove q
+	is_clean "$lower"
+	sound "$lower"
+}
+
 # The end of the wait, with clusters that the image device has no space for
 t_thin_timeout() {
 	thin_image 12
@@ -578,6 +639,8 @@ run t_grow "writes wait until the device has grown and was suspended" \
 	t_discard "space that is discarded" \
 	t_timeout "the end of the wait" \
 	t_thin "an image device without space for data" \
+	t_thin_header "one without space for the header" \
+	t_thin_autoclear "one without space to clear autoclear bits" \
 	t_thin_timeout "the end of the wait for space on the image device" \
 	t_thin_tables "an image device without space for tables" \
 	t_thin_tables_error "the same with error_if_no_space" \

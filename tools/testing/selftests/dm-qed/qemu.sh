@@ -24,7 +24,7 @@ detach() {
 
 # Random writes, the same ones for the same seed
 scribble() {
-	hammer -t 1 -n "$2" -S "$3" -r 0 -F 2 -D 0 -b 262144 -l "$size" "$1"
+	hammer -G 0 -t 1 -n "$2" -S "$3" -r 0 -F 2 -D 0 -b 262144 -l "$size" "$1"
 }
 
 # t_ours CLUSTER TABLE: QEMU reads what we wrote, writes, and so on, twice over
@@ -74,7 +74,7 @@ t_theirs() {
 	img=$tmp/image.qed
 	truncate -s "$size" "$tmp/raw"
 	loop "$tmp/raw"
-	hammer -t 1 -n 60 -r 0 -F 0 -D 0 -b 131072 "$dev"
+	hammer -G 0 -t 1 -n 60 -r 0 -F 0 -D 0 -b 131072 "$dev"
 	unloop "$dev"
 	qemu-img convert -f raw -O qed -o "cluster_size=$1,table_size=$2" "$tmp/raw" "$img"
 	for i in "qed $img" "raw $tmp/raw"; do

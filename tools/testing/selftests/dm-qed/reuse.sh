@@ -135,7 +135,7 @@ t_trim() {
 	wait_for 20 status_is q trim -
 	wait_for 20 status_is q reclaiming 0
 	get q
-	is "$zeroed $used" "600 209" "known to be zero, used"
+	is "$zeroed $used" "$((total - 209)) 209" "known to be zero, used"
 	blocks=$(($(stat -c %b "$tmp/file") / 128))
 	at_most "$blocks" $((used + used / 50)) "the size of the file in clusters"
 	io "$dev" "read:0:$((100 * c)):0x11" "read:$((100 * c)):$((600 * c)):0" \
@@ -143,7 +143,7 @@ t_trim() {
 	# and nothing is left to do
 	dmsetup message "$pre-q" 0 trim
 	wait_for 20 status_is q trim -
-	is "$(status q zeroed)" 600 "the number of clusters known to be zero"
+	is "$(status q zeroed)" $((total - 209)) "the number of clusters known to be zero"
 	dm_remove q
 	sound "$tmp/file"
 
@@ -151,6 +151,67 @@ t_trim() {
 	image "$dev" $((32 * mb))
 	qed r "$dev"
 	refused dmsetup message "$pre-r" 0 trim
+}
+
+# file_blocks FILE: of so many clusters it has data
+file_blocks() {
+	echo $(($(stat -c %b "$1") / 128))
+}
+
+# Above the high-water mark as well, which is all there is when everything was discarded.
+# A clean image says that nothing is touched there, so it is not clean meanwhile.
+t_trim_above() {
+	truncate -s 80M "$tmp/file"
+	image "$tmp/file" $((64 * mb))
+	loop "$tmp/file"
+	disk=$dev
+	qed q "$disk" no_discard_passdown
+	io "$dev" "write:0:$((800 * c)):0x11" flush "discard:0:$((800 * c))" flush
+	wait_for 20 status_is q reclaiming 0
+	qed_reload q "$disk"
+	is_clean "$disk"
+	get q
+	is "$zeroed $used" "0 5" "known to be zero, used"
+	at_least "$(file_blocks "$tmp/file")" 800 "the size of the file in clusters"
+	dmsetup message "$pre-q" 0 trim
+	wait_for 20 status_is q trim -
+	get q
+	is "$zeroed $used" "$((total - 5)) 5" "known to be zero, used"
+	at_most "$(file_blocks "$tmp/file")" 5 "the size of the file in clusters"
+	is_dirty "$disk"
+	# nothing else happens, and it is clean again
+	wait_for 20 status_is q needs_check -
+	is_clean "$disk"
+	io "$dev" "read:0:$((64 * mb)):0" "write:$((700 * c)):$c:0x22" flush "read:$((700 * c)):$c:0x22"
+	dm_remove q
+	sound "$tmp/file"
+}
+
+# A suspend ends it between two steps, and the image is clean then.
+t_trim_suspended() {
+	need_target delay
+	null a 96 discard=1
+	image "$dev" $((32 * mb)) 4096 1
+	# three seconds for each step of 16 MiB
+	dm l "0 $((96 * 2048)) delay $dev 0 0 $dev 0 3000"
+	disk=$dev
+	qed q "$disk"
+	is "$(status q needs_check)" - "NEED_CHECK"
+	dmsetup message "$pre-q" 0 trim
+	is "$(status q needs_check)" needs_check "NEED_CHECK"
+	refused dmsetup message "$pre-q" 0 trim
+	dm_suspend q
+	is_clean "$disk"
+	dm_resume q
+	get q
+	is "$trim $mode $needs_check" "- rw -" "trim, mode, NEED_CHECK"
+	# all of it takes six steps
+	discards=$(awk '{ print $12 }' "/sys/class/block/$(basename "$(readlink -f "$disk")")/stat")
+	at_least "$discards" 1 "the number of discards"
+	at_most "$discards" 4 "the number of discards"
+	io "$dev" "write:0:4096:0x11" flush "read:0:4096:0x11"
+	dm_remove q
+	sound "$disk"
 }
 
 # t_busy MESSAGE: while everything else goes on
@@ -162,7 +223,7 @@ t_busy() {
 	loop "$tmp/file"
 	disk=$dev
 	qed q "$disk" no_discard_passdown cache_kib 64
-	bg "$bin/hammer" -f "$tmp/state" -t 4 -s 30 -U 35 -C "$c" "$dev"
+	bg "$bin/hammer" -T -f "$tmp/state" -t 4 -s 30 -U 35 -C "$c" "$dev"
 	hammer=$!
 	for ((i = 0; i < 5; i++)); do
 		dmsetup message "$pre-q" 0 "$1" || true
@@ -278,7 +339,8 @@ t_long_trim() {
 	is "$(status q zeroed)" 0 "the number of clusters known to be zero"
 	dmsetup message "$pre-q" 0 trim
 	wait_for 20 status_is q trim -
-	is "$(status q zeroed)" $((600 + 6400 + 8)) "the number of clusters known to be zero"
+	get q
+	is "$zeroed $free" "$((total - used)) $((total - used))" "known to be zero, and free"
 	io "$dev" "read:0:4096:0" "read:4096:4096:0x11" "read:$((10 * mb)):$((25 * mb)):0" \
 		"read:$((35 * mb)):$((5 * mb)):0x11"
 	dm_remove q
@@ -296,6 +358,8 @@ run t_small_device "ten times its size through a small device" \
 	t_fio "fio with trims" \
 	t_trim "trim gives free space back" \
 	t_long_trim "trim of many clusters in many pieces" \
+	t_trim_above "... above the high-water mark, too" \
+	t_trim_suspended "trim ends at a suspend" \
 	"t_busy trim" "trim while all else goes on" \
 	"t_busy check" "check while all else goes on" \
 	t_defect "defects that a check finds" \

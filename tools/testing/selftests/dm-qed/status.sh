@@ -112,10 +112,10 @@ t_ima() {
 	disk=$dev
 	image "$disk" $((64 * mb))
 	majmin=$(cat "/sys/class/block/${disk#/dev/}/dev")
-	qed q "$disk" read_only
+	qed q "$disk" cache_kib 128 low_water 5
 	measured=$(awk '$5 == "dm_table_load" { print $6 }' "$ima/ascii_runtime_measurements" |
 		xxd -r -p)
-	matches "$measured" "target_name=qed,target_version=[0-9.]+,image_device_name=$majmin,cluster_sectors=128,image_sectors=131072,read_only=y,error_if_no_space=n,ignore_discard=n,no_discard_passdown=n;" \
+	matches "$measured" "target_name=qed,target_version=[0-9.]+,image_device_name=$majmin,cluster_sectors=128,image_sectors=131072,read_only=n,cache_kib=128,commit_interval=1000,error_if_no_space=n,low_water=5,ignore_discard=n,no_discard_passdown=n;" \
 		"what IMA has measured"
 }
 

@@ -80,6 +80,15 @@ t_value_is_next_word() {
 	line 'qed: Invalid cache_kib' "0 LEN qed DEV 2 cache_kib read_only"
 }
 
+t_cache_limit() {
+	lower
+	# more than any memory: it is a limit, and taken as one
+	dm q "0 $sectors qed $dev 2 cache_kib 4294967295"
+	io "$dev" write:0:4096:7 flush read:0:4096:7
+	is "$(status q limit)" 4294967292 "the limit"
+	dm_remove q
+}
+
 t_length() {
 	lower
 	line 'Table length exceeds the image size' "0 $((sectors + 1)) qed DEV"
@@ -144,6 +153,7 @@ run t_device "the image device" \
 	t_count "the number of arguments" \
 	t_word "unknown words, and features that do not exist yet" \
 	t_numbers "numbers out of range or none at all" \
+	t_cache_limit "the highest limit of the cache" \
 	t_value_is_next_word "the value of an option is counted" \
 	t_length "a length over the image size" \
 	t_alone "another place in the table" \

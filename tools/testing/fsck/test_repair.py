@@ -1,0 +1,628 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Tests of qed-fsck: repairs that must not lose data, and images made to be slow.
+
+To be run by "check", which adds them to those of test_fsck.py.
+"""
+
+import array
+import os
+import random
+import signal
+import struct
+import subprocess
+
+import qedimg
+from test_fsck import (BUILT, CLEAN, FSCK, LEFT, M, OPERATION, REPAIRED, USAGE, Terminal, codes, copy,
+                       digest, edit, equal, fsck, guest, populated, preload, report, structure,
+                       test, true)
+
+
+def make(path, l1, tables, data=(), cluster=4096, table=4, l1_table=None, size=None, clusters=None):
+    """An image written by hand, all places in clusters.
+
+    l1      {index: cluster of a table}
+    tables  {cluster: {index of an entry: cluster, or a pair of cluster and offset}}
+    data    {cluster: content, repeated}
+    """
+    entries = cluster * table // 8
+    size = size or (max(l1, default=0) + 1) * entries * cluster
+    with open(path, "wb") as file:
+        file.write(qedimg.Header(magic=qedimg.MAGIC, cluster_size=cluster, table_size=table,
+                                 header_size=1, image_size=size,
+                                 l1_table_offset=(l1_table or 1) * cluster).pack())
+
+        def put(where, content):
+            for index, value in content.items():
+                offset = value[0] * cluster + value[1] if isinstance(value, tuple) else value * cluster
+                file.seek(where * cluster + index * 8)
+                file.write(struct.pack("<Q", offset))
+
+        put(l1_table or 1, l1)
+        for where, content in tables.items():
+            put(where, content)
+        for where, content in dict(data).items():
+            file.seek(where * cluster)
+            file.write((content * cluster)[:cluster])
+        if clusters:
+            file.truncate(clusters * cluster)
+    return path
+
+
+def view(path, mapped=None):
+    """What the guest can read of a small damaged image: {guest cluster: content}, not zeroes.
+
+    Each entry counts that is legal by itself; what is behind the end is zero. In mapped it
+    says where: {guest cluster: cluster of the image}.
+    """
+    with open(path, "rb") as file:
+        image = file.read()
+    hdr = qedimg.Header(image[:qedimg.HEADER.size])
+    size, l1_first = hdr.cluster_size, hdr.l1_table_offset // hdr.cluster_size
+
+    def table(where):
+        data = image[where:where + hdr.table_bytes].ljust(hdr.table_bytes, b"\0")
+        return enumerate(struct.unpack("<%dQ" % hdr.entries, data))
+
+    def legal(value, count):
+        first = value // size
+        return (value % size == 0 and first >= hdr.header_size and value < len(image) and
+                not (first < l1_first + hdr.table_size and l1_first < first + count))
+
+    seen = {}
+    for index, where in table(hdr.l1_table_offset):
+        if not where or not legal(where, hdr.table_size):
+            continue
+        for number, value in table(where):
+            start = (index * hdr.entries + number) * size
+            if start < hdr.image_size and value > 1 and legal(value, 1):
+                data = image[value:min(value + size, value + hdr.image_size - start)]
+                if data.strip(b"\0"):
+                    seen[start // size] = data.ljust(min(size, hdr.image_size - start), b"\0")
+                    if mapped is not None:
+                        mapped[start // size] = value // size
+    return seen
+
+
+def keeps_all(path):
+    """-y repairs it, and the guest reads as before."""
+    before = view(path)
+    result = report("-yf", path, status=REPAIRED)
+    equal(report("-nf", path, status=CLEAN)["findings"], [], "second check")
+    equal(structure(path)[0], [], "qedimg's check")
+    after = view(path)
+    true(guest(path) == after, "two readers do not see the same")
+    for cluster in sorted(set(before) | set(after)):
+        true(before.get(cluster) == after.get(cluster), "guest cluster %d: %r, not %r" % (
+            cluster, (after.get(cluster) or b"")[:16], (before.get(cluster) or b"")[:16]))
+    return result
+
+
+# ---------------------------------------------------------------------------------------------
+# Tables that overlap
+# ---------------------------------------------------------------------------------------------
+
+@test
+def table_overlaps_by_half(tmp):
+    """the clusters of a shared table are not taken for copies before it is copied"""
+    path = make(tmp + "/a.qed", {0: 5, 1: 7}, {5: {0: 13, 1: 14}, 9: {0: 15, 1: 16}},
+                {13: b"a", 14: b"b", 15: b"c", 16: b"d"})
+    equal(keeps_all(path)["counts"]["l1-entry-shared"], 1, "shared")
+
+
+@test
+def data_becomes_no_table(tmp):
+    """nor are those of another shared table: no guest decides what a table has"""
+    path = make(tmp + "/a.qed", {0: 5, 1: 5, 2: 7}, {5: {0: 30, 1: 31, 2: 32}, 9: {0: 33}},
+                {30: struct.pack("<Q", 31 * 4096), 31: b"b", 32: b"c", 33: b"d"})
+    equal(keeps_all(path)["counts"]["l1-entry-shared"], 2, "shared")
+
+
+@test
+def beside_no_table(tmp):
+    """nor is data of a shared table, when another L1 entry refers to no table"""
+    rng = random.Random(1)
+    data = {11: b"A", 43: b"B", 40: b"p", 41: b"q", 42: b"r", 12: b"s"}
+    data.update({where: rng.randbytes(4096) for where in (13, 14, 15, 16)})
+    for dropped in (False, True):
+        l1 = {0: 5, 1: 7}
+        l1.update({2: 13} if dropped else {})
+        path = make(tmp + "/a.qed", l1, {5: dict(enumerate((11, 43, 13, 14, 15, 16))),
+                                         9: dict(enumerate((40, 41, 42, 12)))}, data,
+                    size=4 * 2048 * 4096)
+        result = keeps_all(path)
+        equal(result["counts"]["l1-entry-shared"], 1 + dropped, "shared")
+
+
+@test
+def table_beyond_over_data(tmp):
+    """a table beyond the size is not written to: it may be data that a shared table maps"""
+    content = struct.pack("<QQ", 4711, 31 * 4096)
+    path = make(tmp + "/a.qed", {0: 5, 1: 5, 9: 20}, {5: {0: 21, 1: 31}}, {21: content, 31: b"x"},
+                size=2 * 2048 * 4096 - 4096 * 7)
+    # the first reference to the data is that of a table which claims nothing
+    with edit(path) as img:
+        img.set_entry(5 * 4096, 0, 0)
+        img.set_entry(1 * 4096, 1, 7 * 4096)
+        img.set_entry(9 * 4096, 0, 21 * 4096)
+        img.disk.write(24 * 4096 - 1, b"\0")
+    keeps_all(path)
+
+
+@test
+def shared_over_end(tmp):
+    """what a table lacks behind the end of the file is not taken for copies of another one"""
+    path = make(tmp + "/a.qed", {0: 5, 1: 5, 2: 38, 3: 37}, {5: {0: 30, 2047: 31}, 38: {0: 32}},
+                {30: b"a", 31: b"b", 32: b"c"}, clusters=39)
+    keeps_all(path)
+
+
+def overlapping(path, rng):
+    """An image with tables that overlap in all ways, and L1 entries that are none."""
+    cluster, table = 4096, rng.choice((2, 4, 8))
+    entries = cluster * table // 8
+    clusters = 1 + table + rng.randrange(20, 90)
+    l1, tables, data = {}, {}, {}
+    for index in rng.sample(range(8), rng.randrange(2, 8)):
+        kind = rng.randrange(10)
+        place = rng.randrange(1 + table, clusters - table + (kind == 0))
+        if l1 and kind < 6:              # beside another one, shifted
+            place = max(1 + table, rng.choice(list(l1.values())) + rng.randrange(-table, table + 1))
+        l1[index] = min(place, clusters - 1)
+    # tables are written one after the other, into clusters that some of them share
+    for where in list(l1.values()):
+        content = tables.setdefault(where, {})
+        for _ in range(rng.randrange(1, 12)):
+            number = rng.randrange(entries)
+            part = where + number * 8 // cluster
+            content[number] = rng.choice((rng.randrange(1 + table, clusters),) * 8 +
+                                         ((0, 1), (0, 4711), clusters + rng.randrange(40)))
+            if part in data:
+                del data[part]
+    taken = {where + part for where in tables for part in range(table)}
+    for where in range(1 + table, clusters):
+        if where not in taken:
+            data[where] = rng.choice((b"", b"")) or rng.randbytes(4096) if rng.random() < 0.5 else (
+                b"%03d " % where)
+    size = (max(l1) + rng.randrange(2)) * entries * cluster + rng.choice((512, 4096 * 9))
+    return make(path, l1, tables, data, table=table, size=size, clusters=clusters)
+
+
+def changed(before, result, after, mapped, entries):
+    """Guest clusters that a repair has changed, but for those where two claims collide.
+
+    These are data that is a table as well, in which entries are set to 0, and what L1 entries
+    map that name no table.
+    """
+    written = {(item["table-offset"] + item["index"] * 8) // 4096 for item in result["findings"]
+               if item["code"].startswith("l2-entry")}
+    lost = {item["index"] for item in result["findings"] if item["code"] == "l1-entry-shared" and
+            item["action"] == "cleared"}
+    return [cluster for cluster in set(before) | set(after)
+            if before.get(cluster) != after.get(cluster) and cluster // entries not in lost and
+            mapped.get(cluster) not in written]
+
+
+def entries_of(path):
+    """Number of entries of its tables."""
+    with edit(path) as img:
+        return img.hdr.entries
+
+
+@test
+def overlaps_at_random(tmp):
+    """tables that overlap, at random: what the guest read before, it reads after"""
+    seen = {}
+    for seed in range(400):
+        path, mapped = overlapping(tmp + "/a.qed", random.Random(seed)), {}
+        before = view(path, mapped)
+        result = report("-yf", path)
+        if result["exit-status"] == CLEAN:
+            continue
+        equal(result["exit-status"], REPAIRED, "seed %d: %s" % (seed, result.get("error")))
+        equal(report("-nf", path, status=CLEAN)["findings"], [], seed)
+        for item in result["findings"]:
+            seen[item["code"], item["action"]] = seen.get((item["code"], item["action"]), 0) + 1
+        equal(changed(before, result, view(path), mapped, entries_of(path)), [],
+              "seed %d: guest clusters that changed" % seed)
+    true(seen.get(("l1-entry-shared", "copied"), 0) > 300, seen)
+    true(seen.get(("l1-entry-shared", "cleared"), 0) > 20, seen)
+
+
+@test
+def overlaps_interrupted(tmp):
+    """the same after repairs that were killed at each of their changes"""
+    count = 0
+    for seed in range(400, 420):
+        path, mapped = overlapping(tmp + "/a.qed", random.Random(seed)), {}
+        before = view(path, mapped)
+        wanted = report("-yf", copy(path, tmp + "/done.qed"))
+        if "l1-entry-shared" not in wanted["counts"]:
+            continue
+        for number in range(2, 400, 2 + seed % 3):
+            trial = copy(path, tmp + "/trial.qed")
+            if fsck("-yf", trial, env=preload(trial, kill=number))[0] != -signal.SIGKILL:
+                break
+            report("-yf", trial, status=REPAIRED)
+            equal(report("-nf", trial, status=CLEAN)["findings"], [], seed)
+            equal(changed(before, wanted, view(trial), mapped, entries_of(trial)), [],
+                  "seed %d, change %d: guest clusters that changed" % (seed, number))
+            count += 1
+    true(count > 60, count)
+
+
+# ---------------------------------------------------------------------------------------------
+# Images that were made to be slow
+# ---------------------------------------------------------------------------------------------
+
+def cheap(*argv, status, seconds=1.0, memory=16 * M):
+    """Run it: within so many seconds of all processors, and so much memory."""
+    read, write = os.pipe()
+    pid = os.posix_spawn(FSCK, [FSCK, "--stats", *argv], os.environ, file_actions=[
+        (os.POSIX_SPAWN_DUP2, write, 1), (os.POSIX_SPAWN_DUP2, write, 2)])
+    os.close(write)
+    with os.fdopen(read) as file:
+        out = file.read()
+    _, done, usage = os.wait4(pid, 0)
+    equal(os.waitstatus_to_exitcode(done), status, out[-1000:])
+    used = usage.ru_utime + usage.ru_stime
+    peak = int(out.split("peak memory ")[1].split()[0]) if "peak memory" in out else 0
+    print("# %s: %.2f s, %.1f MiB" % (" ".join(argv[:1]), used, peak / M))
+    true(used < seconds, "%.2f s" % used)
+    true(peak < memory, "%.1f MiB" % (peak / M))
+    return out
+
+
+@test
+def tables_in_turn(tmp):
+    """L1 entries that refer to a few large tables in turn cost nothing"""
+    cluster, table, count = 65536, 16, 8000
+    entries = cluster * table // 8
+    path = tmp + "/a.qed"
+    for places in ((17, 17 + 256), tuple(range(17, 17 + 64)), tuple(range(17, 17 + 600, 7))):
+        base = places[-1] + table
+        make(path, {}, {}, cluster=cluster, table=table, size=(1 << 63) - 512)
+        with open(path, "r+b") as file:
+            file.seek(cluster)
+            file.write(struct.pack("<%dQ" % count, *[places[index % len(places)] * cluster
+                                                    for index in range(count)]))
+            for number, place in enumerate(places[:2]):
+                file.seek(place * cluster)
+                file.write(array.array("Q", [(base + number + 2 * index) * cluster
+                                             for index in range(entries)]).tobytes())
+            file.truncate((base + 2 * entries) * cluster)
+        cheap("-nf", path, status=LEFT)
+        cheap("-yf", path, status=LEFT | OPERATION)
+
+
+@test
+def tables_without_mapping(tmp):
+    """nor do tables that map nothing when the size of the disk is looked for"""
+    cluster, table, count = 65536, 16, 8000
+    entries = cluster * table // 8
+    path = make(tmp + "/a.qed", {}, {}, cluster=cluster, table=table, size=1 << 63)
+    with open(path, "r+b") as file:
+        file.seek(cluster)
+        file.write(struct.pack("<%dQ" % count, *[(17 + index % 40) * cluster
+                                                for index in range(count)]))
+        file.seek(17 * cluster)
+        file.write(array.array("Q", [4711] * entries * 4).tobytes())
+        file.truncate(200 * cluster)
+    cheap("-nf", path, status=LEFT)
+
+
+@test
+def chosen_clusters(tmp):
+    """shared clusters whose numbers were chosen to collide cost no more than others"""
+    cluster, table, count = 4096, 16, 65536
+    entries, chosen, number = cluster * table // 8, [], 4096
+    while len(chosen) < count:
+        # what a multiplication by the golden ratio puts into the same place
+        if (number * 0x9e3779b97f4a7c15 % (1 << 64) >> 40) % 131072 < 64:
+            chosen.append(number)
+        number += 1
+    path = make(tmp + "/a.qed", {}, {}, cluster=cluster, table=table, size=entries * entries * cluster)
+    tables = 2 * count // entries
+    with open(path, "r+b") as file:
+        file.seek(cluster)
+        file.write(struct.pack("<%dQ" % tables, *[(17 + 16 * index) * cluster
+                                                  for index in range(tables)]))
+        file.seek(17 * cluster)
+        file.write(array.array("Q", [where * cluster for where in chosen] * 2).tobytes())
+        file.truncate(number * cluster)
+    cheap("-nf", path, status=LEFT, memory=40 * M)
+
+
+@test
+def scattered_clusters(tmp):
+    """clusters far from each other take memory by the size of the tables"""
+    path, cluster, table = "/dev/shm/fsck-%d.qed" % os.getpid(), 4096, 16
+    entries = cluster * table // 8
+    if not os.path.isdir("/dev/shm"):
+        path = tmp + "/a.qed"
+    try:
+        for tables, step in ((10, 1 << 37), (40, 1 << 37), (10, 1 << 18)):
+            make(path, {index: 17 + 16 * index for index in range(tables)}, {}, cluster=cluster,
+                 table=table, size=entries * entries * cluster)
+            with open(path, "r+b") as file:
+                file.seek(17 * cluster)
+                for number in range(tables):
+                    file.write(array.array("Q", [(1 << 37) + step * index + (number << 27)
+                                                 for index in range(entries)]).tobytes())
+                file.truncate(1 << 62)           # a tail that is leaked
+            cheap("-nf", path, status=LEFT, seconds=1 + tables / 20,
+                  memory=16 * M + 12 * tables * 65536)
+    finally:
+        os.unlink(path)
+
+
+@test
+def many_holes(tmp):
+    """1 TiB with every second cluster unmapped: no question for each hole"""
+    path = tmp + "/a.qed"
+    subprocess.run([BUILT + "/mkimage", "1T", path], check=True)
+    with edit(path) as img:
+        for _, where in img.l1():
+            entries = array.array("Q", img.disk.read(where, img.hdr.table_bytes))
+            entries[0::2] = array.array("Q", [0]) * (len(entries) // 2)
+            img.disk.write(where, entries.tobytes())
+    cheap("-nf", path, status=CLEAN, seconds=0.4)
+
+
+# ---------------------------------------------------------------------------------------------
+# Leaks that are none
+# ---------------------------------------------------------------------------------------------
+
+def written_in_order(path, spans=6, clusters=20, cluster=4096, table=2):
+    """A disk that was written in order: each table is followed by its data."""
+    entries = cluster * table // 8
+    qedimg.create(path, spans * entries * cluster, cluster, table)
+    with edit(path) as img:
+        for index in range(spans):
+            start = index * img.hdr.l2_span
+            img.write(start, qedimg.stamp(start, clusters * cluster, 1))
+            img.write(start + entries * 11 // 16 * cluster, qedimg.stamp(start, cluster, 2))
+        img.hdr.features = qedimg.F_NEED_CHECK
+        img.write_header()
+    return path
+
+
+def lose(path, *indexes, value=0):
+    """L1 entries are lost."""
+    with edit(path) as img:
+        for index in indexes:
+            img.set_entry(img.hdr.l1_table_offset, index, value)
+
+
+@test
+def lost_l1_sector(tmp):
+    """-p does not free what a lost sector of the L1 table referred to; -y can get it back"""
+    path = written_in_order(tmp + "/a.qed")
+    whole = view(path)
+    lose(path, *range(6))
+    lost = digest(path)
+    result = report("-p", path, status=LEFT)
+    equal((result["counts"]["orphan-table"], result["modified"], digest(path)), (6, False, lost))
+    equal(result["counts"]["mostly-leaked"], 1)
+    equal(report("-y", path, status=LEFT)["counts"]["orphan-table"], 6, "kept with -y")
+    equal(digest(path), lost, "with -y")
+    report("-y", "--orphans=free", copy(path, tmp + "/b.qed"), status=REPAIRED)
+    true(not view(tmp + "/b.qed"), "something is left")
+    equal(os.path.getsize(tmp + "/b.qed"), 3 * 4096)
+    result = report("-y", "--orphans=reconnect", path, status=REPAIRED)
+    equal([item["guest-offset"] >> 22 for item in result["findings"]
+           if item["code"] == "orphan-table"], list(range(6)))
+    true(view(path) == whole, "what the guest sees")
+    equal(report("-nf", path, status=CLEAN)["findings"], [])
+
+
+@test
+def lost_l1_entries(tmp):
+    """tables are put between their neighbours, or where the user says"""
+    for table, indexes in [(table, indexes) for table in (1, 2, 4, 16)
+                           for indexes in ((0,), (3,), (5,), (1, 4), (2, 3), (4, 5))]:
+        path = written_in_order(tmp + "/a.qed", table=table)
+        whole = view(path)
+        lose(path, *indexes)
+        equal(report("-p", path, status=LEFT)["modified"], False, indexes)
+        report("-y", "--orphans=reconnect", path, status=REPAIRED)
+        true(view(path) == whole, indexes)
+        os.unlink(path)
+    # two of three are there: no neighbour tells which
+    path = written_in_order(tmp + "/a.qed")
+    whole = view(path)
+    with edit(path) as img:
+        table = img.table_of(3)
+        img.zero_range(img.table_of(4), img.hdr.table_bytes)
+    lose(path, 3, 4)
+    before = view(path)
+    report("-y", "--orphans=reconnect", path, status=LEFT)
+    true(view(path) == before, "what the guest sees")
+    for where in ("0x%x:0x%x" % (table + 4096, 3 << 22), "0x%x:0x%x" % (table, 2 << 22),
+                  "0x%x:0x%x" % (table, (3 << 22) + 4096), "0x%x:0x%x" % (table, 99 << 22)):
+        report("-y", "--reconnect", where, path, status=LEFT)
+        true(view(path) == before, where)
+    report("-y", "--reconnect=0x%x:0x%x" % (table, 3 << 22), path)
+    true(view(path) == {key: value for key, value in whole.items() if key // 1024 != 4},
+         "what the guest sees")
+    for wrong in ("1", "x:1", "1:x", "1:2:3", ""):
+        fsck("-y", "--reconnect", wrong, path, status=USAGE)
+    fsck("-y", "--orphans=x", path, status=USAGE)
+
+
+@test
+def lost_table(tmp):
+    """nor does -p free the data of a lost table, if that is most of the image"""
+    path = written_in_order(tmp + "/a.qed", spans=2, clusters=100)
+    with edit(path) as img:
+        img.disk.write(img.table_of(1), bytes(img.hdr.table_bytes))
+        img.disk.write(img.table_of(0), bytes(img.hdr.table_bytes))
+    before = digest(path)
+    result = report("-p", path, status=LEFT)
+    equal((result["counts"]["mostly-leaked"], digest(path)), (1, before))
+    true("orphan-table" not in result["counts"], "stamps are no table")
+    report("-y", path, status=REPAIRED)
+    equal(report("-nf", path, status=CLEAN)["findings"], [])
+
+
+@test
+def damaged_l1_entry(tmp):
+    """a table whose entry has a wrong bit comes back where that entry is"""
+    path = written_in_order(tmp + "/a.qed")
+    whole = view(path)
+    with edit(path) as img:
+        first, second = img.table_of(1), img.table_of(2)
+    lose(path, 1, value=first ^ 1 << 45)
+    lose(path, 2, value=second + 512)
+    result = report("-yf", "--orphans=reconnect", path, status=REPAIRED)
+    equal(result["counts"]["orphan-table"], 2)
+    true(view(path) == whole, "what the guest sees")
+
+
+@test
+def copies_beside_orphans(tmp):
+    """copies do not go over an orphan, nor over what it refers to, even if that is a hole"""
+    for table in (2, 16):
+        path = written_in_order(tmp + "/a.qed", table=table)
+        with edit(path) as img:
+            holes = img.table_of(2)
+            img.disk.write(img.get_entry(holes, 5), bytes(4096))
+            subprocess.run(["fallocate", "--dig-holes", path], check=True)
+            shared = img.get_entry(img.table_of(1), 3)
+            for index in (50, 51, 52, 60):
+                img.set_entry(img.table_of(3), index, shared)
+        whole = view(path)
+        lose(path, 2, 4)
+        result = report("-y", "--orphans=reconnect", path, status=REPAIRED)
+        equal(result["counts"]["l2-entry-shared"], 4)
+        true(view(path) == whole, "what the guest sees")
+        equal(report("-nf", path, status=CLEAN)["findings"], [])
+        os.unlink(path)
+
+
+@test
+def reconnect_asks(tmp):
+    """on a terminal it is asked whether to reconnect a table, or to free it"""
+    for answers, status in (("y", REPAIRED), ("ny", REPAIRED), ("nn", LEFT)):
+        path = written_in_order(tmp + "/a.qed")
+        whole = view(path)
+        lose(path, 2)
+        before = view(path)
+        terminal = Terminal("-f", path)
+        for answer in answers:
+            terminal.answer(answer + "\n")
+        if answers == "ny":
+            terminal.answer("a\n")
+        elif answers == "y":
+            terminal.answer("y\n")
+        equal(terminal.end(), status, answers)
+        true(view(path) == (whole if answers == "y" else before), answers)
+        os.unlink(path)
+
+
+@test
+def reconnect_interrupted(tmp):
+    """reconnecting that was killed can be done again, or taken back"""
+    for number in range(1, 30):
+        path = written_in_order(tmp + "/a%d.qed" % number)
+        whole = view(path)
+        lose(path, 1, 2, 4)
+        trial = copy(path, tmp + "/b%d.qed" % number)
+        code, _, _ = fsck("-y", "--orphans=reconnect", trial, env=preload(trial, kill=number))
+        if code == REPAIRED:
+            break
+        report("-y", "--orphans=reconnect", trial, status=REPAIRED)
+        true(view(trial) == whole, number)
+    true(number > 4, number)
+
+
+@test
+def plausible_leaks(tmp):
+    """-p frees what a crash has left: data without a table, and stale tables"""
+    rng = random.Random(7)
+    path = written_in_order(tmp + "/a.qed")
+    with edit(path) as img:
+        end, table = img.disk.size(), img.table_of(1)
+        img.disk.write(end, rng.randbytes(5 * 4096) + bytes(4096) + b"\1" + bytes(4095))
+        # entries that refer to what is in use: a copy of a table, as stale as others
+        img.disk.write(end + 8 * 4096, img.disk.read(table, img.hdr.table_bytes))
+    whole = view(path)
+    equal(codes(report("-p", path, status=REPAIRED)), ["leak-tail", "need-check"])
+    true(view(path) == whole, "what the guest sees")
+    equal(os.path.getsize(path), end)
+
+
+# ---------------------------------------------------------------------------------------------
+# A lost header
+# ---------------------------------------------------------------------------------------------
+
+def behead(path, length=4096):
+    """The first bytes are zeroes."""
+    with open(path, "r+b") as file:
+        file.write(bytes(length))
+
+
+@test
+def lost_header(tmp):
+    """--geometry search finds what --geometry repairs a lost header with"""
+    path = tmp + "/a.qed"
+    for cluster, table in ((4096, 1), (4096, 2), (4096, 16), (65536, 4), (65536, 1), (16384, 8),
+                           (1 << 20, 2)):
+        for kind in (written_in_order, populated):
+            if kind == populated:
+                populated(path, cluster, table)
+            else:
+                written_in_order(path, cluster=cluster, table=table, spans=3)
+            with edit(path) as img:
+                size, mapped = img.hdr.image_size, max(
+                    start + length for start, length, what, _ in img.extents()
+                    if what != "unallocated")
+            whole = {key: value.rstrip(b"\0") for key, value in guest(path).items()}
+            behead(path)
+            lost = digest(path)
+            fsck("-yf", path, status=OPERATION)
+            out = fsck("--geometry", "search", path, status=CLEAN)[1]
+            mapped = -(-mapped // cluster) * cluster
+            best = "cluster=%d,table=%d,l1=%d,size=%d" % (cluster, table, cluster, mapped)
+            true(out.startswith("--geometry %s  # " % best), "%s %s: %s, not %s" % (
+                kind.__name__, (cluster, table), out, best))
+            equal(report("-n", "--geometry", best, path, status=CLEAN)["counts"], {"need-check": 1})
+            equal(digest(path), lost, "changed by -n")
+            for text in (best, "table=%d,cluster=%dK,size=%d" % (table, cluster // 1024, size)):
+                trial, file = copy(path, tmp + "/b.qed"), tmp + "/undo"
+                report("-y", "--undo", file, "--geometry", text, trial, status=REPAIRED)
+                equal(report("-nf", trial, status=CLEAN)["findings"], [])
+                true({key: value.rstrip(b"\0") for key, value in guest(trial).items()} == whole,
+                     "what the guest sees")
+                fsck("-y", "--geometry", text, trial, status=OPERATION)
+                os.unlink(file)
+            os.unlink(path)
+
+
+@test
+def wrong_geometry(tmp):
+    """what is no geometry is refused, and what has none is not searched for long"""
+    path = written_in_order(tmp + "/a.qed")
+    for text in ("", "cluster=4096", "cluster=4096,table=3", "cluster=5000,table=1", "l1=4096",
+                 "cluster=4096,table=1,l1=1", "cluster=4096,table=1,size=1", "nonsense",
+                 "cluster=4096,table=1,", "cluster=-1,table=1", "cluster=4096;table=1"):
+        fsck("-n", "--geometry", text, path, status=USAGE)
+    for mode in ("-p", "-y"):
+        fsck(mode, "--geometry", "cluster=4096,table=2", path,
+             status=USAGE if mode == "-p" else OPERATION)
+    before = digest(path)
+    fsck("-y", "--undo", tmp + "/undo", "--geometry", "cluster=4096,table=2", path, status=OPERATION)
+    equal((digest(path), os.path.exists(tmp + "/undo")), (before, False))
+    # by a wrong one there is damage, and a table that is none: nothing is lost by looking
+    behead(path)
+    before = digest(path)
+    fsck("-n", "--geometry", "cluster=8192,table=2", path, status=LEFT)
+    equal(digest(path), before)
+    with open(path, "wb") as file:
+        file.write(random.Random(3).randbytes(8 * M))
+        file.truncate(1 << 40)
+    cheap("--geometry", "search", path, status=OPERATION)
+    # as many tables as there can be, that look like some in each geometry
+    with open(path, "wb") as file:
+        file.write(array.array("Q", [(1 + index % 8) << 30 for index in range(M)]).tobytes())
+        file.truncate(1 << 40)
+    cheap("--geometry", "search", path, status=OPERATION)

@@ -1,0 +1,72 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# What the image device is asked to do counts for the control group of who wants it.
+
+# shellcheck source=lib.sh
+. "$(dirname "$0")/lib.sh"
+
+c=65536
+group=					# its folder
+
+# group: a control group with an io controller, removed at the end
+group() {
+	mkdir -p "$tmp/mnt/cgroup"
+	mount -t cgroup2 none "$tmp/mnt/cgroup" || skip "no cgroup2"
+	echo +io >"$tmp/mnt/cgroup/cgroup.subtree_control" || skip "no io controller"
+	group=$tmp/mnt/cgroup/$pre
+	mkdir "$group"
+	trap 'rmdir "$group"' EXIT
+}
+
+# inside COMMAND...: run it in the group
+inside() {
+	# shellcheck disable=SC2016	# the other shell's own
+	bash -c 'echo $$ >"$0/cgroup.procs"; exec "$@"' "$group" "$@"
+}
+
+# counted DEVICE: sets rbytes, wbytes, rios, wios, dbytes, dios of the group
+counted() {
+	local number word words
+
+	number=$(cat "/sys/class/block/$(basename "$(readlink -f "$1")")/dev")
+	rbytes=0 wbytes=0 rios=0 wios=0
+	read -ra words < <(sed -n "s/^$number //p" "$group/io.stat") || true
+	for word in ${words[@]+"${words[@]}"}; do
+		declare -g "$word"
+	done
+	note "io.stat of the image device: $rios reads of $rbytes, $wios writes of $wbytes bytes"
+}
+
+# Writes to new clusters, with and without a fill, reads that find no table, writes in place
+t_counts() {
+	local disk i allocating=() inplace=() reads=()
+
+	group
+	null a 64
+	disk=$dev
+	image "$disk" $((64 * mb)) 4096 1
+	qed q "$disk" commit_interval 3600000
+	for i in {0..19}; do
+		allocating+=("write:$((i * 2 * mb)):512:1" "write:$((i * 2 * mb + c)):4096:1")
+		inplace+=("write:$((i * 2 * mb)):4096:2")
+		reads+=("read:$((i * 2 * mb)):4096:2")
+	done
+	inside "$bin/blk" io "$dev" "${allocating[@]}"
+	counted "$disk"
+	at_least "$wios" 40 "the number of allocating writes that counted"
+	at_least "$wbytes" $((40 * 4096)) "their size"
+	inside "$bin/blk" io "$dev" "${inplace[@]}"
+	counted "$disk"
+	at_least "$wios" 60 "the number of writes that counted"
+	dm_suspend q
+	dm_resume q
+	i=$rios
+	inside "$bin/blk" io "$dev" "${reads[@]}"
+	counted "$disk"
+	at_least $((rios - i)) 20 "the number of reads that counted"
+	dm_remove q
+	sound "$disk"
+}
+
+run t_counts "io.stat of the image device"
