@@ -14,6 +14,7 @@
 #include <linux/kthread.h>
 #include <linux/list.h>
 #include <linux/module.h>
+#include <linux/overflow.h>
 #include <linux/printk.h>
 #include <linux/slab.h>
 #include <linux/string.h>
@@ -72,6 +73,13 @@ static inline void *kunit_kzalloc(struct kunit *test, size_t size, gfp_t gfp)
 		return NULL;
 	list_add(&memory->list, &test->memory);
 	return memory->data;
+}
+
+static inline void *kunit_kcalloc(struct kunit *test, size_t n, size_t size, gfp_t gfp)
+{
+	size_t bytes;
+
+	return check_mul_overflow(n, size, &bytes) ? NULL : kunit_kzalloc(test, bytes, gfp);
 }
 
 static inline void plain_fail(struct kunit *test, const char *file, int line)
