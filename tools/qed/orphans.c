@@ -12,6 +12,9 @@
 
 #define BLOCK_ENTRIES	(QED_ALIGNMENT / sizeof(__le64))
 
+/* So many of them tell whether a cluster is a part of a table */
+#define ENOUGH_ENTRIES	16U
+
 void qed_orphans_free(struct qed_orphans *orphans)
 {
 	qed_map_free(&orphans->leaked);
@@ -37,49 +40,58 @@ int qed_find_leaked(struct qed_orphans *orphans, struct qed_image *img, struct q
 	return qed_find_leaks(img, used, img->nr_clusters, add_leaked, orphans);
 }
 
-/* An entry that refers to a leaked cluster */
-static bool is_orphaned(const struct qed_orphans *orphans, const struct qed_image *img, u64 entry)
+/* What is judged, and what came out */
+struct judgement {
+	struct qed_image *img;
+	struct qed_map *used;
+	u64 last;			/* entry */
+	unsigned int good, bad;
+};
+
+/* An entry that refers to a cluster that nothing refers to; it may be a hole */
+static bool is_orphaned(const struct judgement *j, u64 entry)
 {
-	return !qed_entry_defect(img, entry, 1) &&
-	       qed_map_test(&orphans->leaked, entry >> img->cluster_shift);
+	return !qed_entry_defect(j->img, entry, 1) &&
+	       !qed_map_test(j->used, entry >> j->img->cluster_shift);
 }
 
-/* Do these look like entries of an orphan? 1, 0, or -1 if there are none */
-static int judge_entries(const struct qed_orphans *orphans, const struct qed_image *img,
-			 const __le64 *entries)
+static void judge_entries(struct judgement *j, const __le64 *entries)
 {
-	u64 last = 0, good = 0, bad = 0, entry;
 	unsigned int i;
+	u64 entry;
 
 	for (i = 0; i < BLOCK_ENTRIES; i++) {
 		entry = le64toh(entries[i]);
 		if (entry <= QED_ENTRY_ZERO)
 			continue;
-		if (entry != last && is_orphaned(orphans, img, entry))
-			good++;
+		if (entry != j->last && is_orphaned(j, entry))
+			j->good++;
 		else
-			bad++;
-		last = entry;
+			j->bad++;
+		j->last = entry;
 	}
-	return good + bad ? good > bad : -1;
 }
 
-/* By the first 4 KiB of a cluster that have entries: 1, 0, or an error */
-static int is_part_of_table(const struct qed_orphans *orphans, struct qed_image *img,
-			    __le64 *buf, u64 cluster)
+/* Do its first entries look like those of an orphan? 1, 0, or an error */
+static int is_part_of_table(struct judgement *j, __le64 *buf, u64 cluster)
 {
+	struct qed_image *img = j->img;
 	u64 offset = cluster << img->cluster_shift, end = offset + qed_cluster_size(img);
-	int r = -1;
 
-	for (; r < 0 && (offset = qed_next_data(img, offset, end)) < end; offset += QED_ALIGNMENT) {
+	j->last = 0;
+	j->good = 0;
+	j->bad = 0;
+	while (j->good + j->bad < ENOUGH_ENTRIES &&
+	       (offset = qed_next_data(img, offset, end)) < end) {
 		if (qed_stopped(img))
 			return -EINTR;
 		offset -= offset % QED_ALIGNMENT;
 		if (qed_read_table(img, buf, offset, QED_ALIGNMENT))
 			return 0;
-		r = judge_entries(orphans, img, buf);
+		judge_entries(j, buf);
+		offset += QED_ALIGNMENT;
 	}
-	return r > 0;
+	return j->good > j->bad;
 }
 
 static int add_orphan(struct qed_orphans *orphans, u64 cluster, u64 table_clusters)
@@ -106,14 +118,15 @@ static int add_orphan(struct qed_orphans *orphans, u64 cluster, u64 table_cluste
 	return 0;
 }
 
-int qed_find_orphans(struct qed_orphans *orphans, struct qed_image *img)
+int qed_find_orphans(struct qed_orphans *orphans, struct qed_image *img, struct qed_map *used)
 {
+	struct judgement j = { .img = img, .used = used };
 	u64 end = img->nr_clusters, cluster = 0;
 	__le64 *buf = qed_alloc_piece(img);
 	int r = buf ? 0 : -ENOMEM;
 
 	while (r >= 0 && (cluster = qed_map_next(&orphans->leaked, cluster, end, true)) < end) {
-		r = is_part_of_table(orphans, img, buf, cluster);
+		r = is_part_of_table(&j, buf, cluster);
 		if (r > 0)
 			r = add_orphan(orphans, cluster, img->table_clusters);
 		cluster++;

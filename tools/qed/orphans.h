@@ -63,11 +63,13 @@ int qed_find_leaked(struct qed_orphans *orphans, struct qed_image *img, struct q
  * qed_find_orphans() - look which of them read as tables
  * @orphans: with what is leaked
  * @img: the image
+ * @used: the clusters in use
  *
- * What cannot be read is none.
+ * By their first entries, most of which refer to clusters that nothing else refers to:
+ * leaked ones, or holes. What cannot be read is none.
  * Return: 0, -EINTR or -ENOMEM
  */
-int qed_find_orphans(struct qed_orphans *orphans, struct qed_image *img);
+int qed_find_orphans(struct qed_orphans *orphans, struct qed_image *img, struct qed_map *used);
 
 /* Remember an L1 entry that is set to 0. */
 void qed_remember_lost(struct qed_orphans *orphans, u64 index, u64 value);

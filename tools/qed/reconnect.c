@@ -34,7 +34,7 @@ int qed_look_for_orphans(struct qed_repair *repair)
 	repair->mostly_leaked = orphans->nr_leaked > qed_map_weight(&repair->used);
 	/* what a shared table refers to is not leaked, but nothing claims it */
 	if (!r && orphans->nr_leaked && !repair->has_shared_table)
-		r = qed_find_orphans(orphans, repair->img);
+		r = qed_find_orphans(orphans, repair->img, &repair->used);
 	return fail(repair, r, "cannot look for leaks");
 }
 

@@ -465,6 +465,26 @@ def lost_table(tmp):
 
 
 @test
+def lost_table_with_holes(tmp):
+    """a lost table may begin with a hole, and refer to some before it refers to data"""
+    path = written_in_order(tmp + "/a.qed", cluster=8192)
+    with edit(path) as img:
+        table = img.table_of(2)
+        hole = img.get_entry(table, 1408)
+        img.set_entry(table, 1024 + 600, img.get_entry(table, 3))
+        img.disk.write(hole, bytes(8192))
+        img.disk.write(table, bytes(8192))
+    subprocess.run(["fallocate", "--dig-holes", path], check=True)
+    whole = view(path)
+    lose(path, 2)
+    lost = digest(path)
+    result = report("-p", path, status=LEFT)
+    equal((result["counts"]["orphan-table"], digest(path)), (1, lost))
+    report("-y", "--orphans=reconnect", path, status=REPAIRED)
+    true(view(path) == whole, "what the guest sees")
+
+
+@test
 def damaged_l1_entry(tmp):
     """a table whose entry has a wrong bit comes back where that entry is"""
     path = written_in_order(tmp + "/a.qed")
