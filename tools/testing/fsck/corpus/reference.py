@@ -446,7 +446,7 @@ class Reference:
             return
         runs = []
         for cluster in leaked:
-            if not self.is_orphan(cluster, set(leaked)):
+            if not self.is_orphan(cluster):
                 continue
             if runs and sum(runs[-1]) == cluster and runs[-1][1] < self.hdr.table_size:
                 runs[-1][1] += 1
@@ -455,16 +455,16 @@ class Reference:
         for first, count in runs:
             self.add("orphan-table", offset=first * size, length=count * size)
 
-    def is_orphan(self, cluster, leaked):
+    def is_orphan(self, cluster):
         """Does a leaked cluster read as a part of an L2 table?"""
         size = self.hdr.cluster_size
+        values = []
         for start in range(cluster * size, (cluster + 1) * size, 4096):
-            values = [value for _, value in self.disk.entries(start, 512) if value > 1]
-            if values:
-                good = sum(value != last and not self.fault(value, 1) and value // size in leaked
-                           for last, value in zip([0] + values, values))
-                return good > len(values) - good
-        return False
+            if len(values) < 16:
+                values += [value for _, value in self.disk.entries(start, 512) if value > 1]
+        good = sum(value != last and not self.fault(value, 1) and not self.is_used(value // size)
+                   for last, value in zip([0] + values, values))
+        return good > len(values) - good
 
     # The end of a run
 

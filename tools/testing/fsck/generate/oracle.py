@@ -4,7 +4,8 @@
 Nothing here follows the rules by which qed-fsck repairs: what could be read has to be
 read afterwards, byte by byte.  Only these may be lost, and have to be named:
 
-- what an entry says that cannot be followed;
+- what an entry says that cannot be followed. If it is one of a table that is copied, and a run
+  was killed after copies had made the file longer, it can be followed by then, to a hole;
 - an L1 entry whose table is claimed by others as well, and has more entries that cannot be
   followed than others;
 - data in a cluster that is a table as well: the words that a repair of that table changes.
@@ -89,7 +90,7 @@ def same_guest(old, new, findings, again=False):
             may_be_dropped(before, after, index)
     for guest in sorted(set(before.maps) | set(after.maps)):
         if guest // before.geo.entries not in named.dropped:
-            same_cluster(before, after, guest, named)
+            same_cluster(before, after, guest, named, again)
     stays_in_place(before, after, named)
     return before, after
 
@@ -107,12 +108,18 @@ def may_be_dropped(before, after, index):
          index)
 
 
-def same_cluster(before, after, guest, named):
+def is_hole(before, after, guest):
+    """An entry of a table that is claimed by others, too: can it be followed to zeroes now?"""
+    return (before.table_is_contested(guest // before.geo.entries) and
+            after.kind(guest) == DATA and not any(after.content(guest)))
+
+
+def same_cluster(before, after, guest, named, again):
     """A guest cluster."""
     offset = guest * before.geo.cluster
     old, new = before.kind(guest), after.kind(guest)
     if old == WRONG:
-        true(new == UNALLOCATED, "guest 0x%x: an entry that cannot be followed is %s", offset, new)
+        true(new == UNALLOCATED or again and is_hole(before, after, guest), "guest 0x%x: an entry that cannot be followed is %s", offset, new)
         true(named.covers(offset), "guest 0x%x: lost, and not named", offset)
         return
     true(old == new, "guest 0x%x: was %s, is %s", offset, old, new)
