@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "change.h"
 #include "compact.h"
 #include "undo.h"
 

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "change.h"
 #include "compact.h"
 #include "header.h"
 #include "repair.h"

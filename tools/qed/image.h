@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * A QED image: the file or block device, its geometry, reading and writing it.
+ * A QED image: the file or block device, its geometry, and reading it.
  *
  * All sizes and offsets are in bytes unless said otherwise. Functions return 0
  * or a negative error number unless said otherwise.
@@ -203,43 +203,7 @@ int qed_allocate(const struct qed_image *img, u64 offset, u64 length);
 void qed_release(const struct qed_image *img, u64 offset, u64 length);
 void qed_release_end(const struct qed_image *img);
 
-/*
- * All changes of an image go through these four. They save what is lost first
- * if there is img->undo. Only qed_sync() makes them durable.
- */
-
-int qed_write(struct qed_image *img, const void *buf, u64 offset, u64 length);
-
-/* Make a range a hole. -EOPNOTSUPP if the file system or device cannot. */
-int qed_punch(struct qed_image *img, u64 offset, u64 length);
-
-/* Set the size of a file. */
-int qed_resize(struct qed_image *img, u64 size);
-
-/* If it fails once it does so from then on. */
+/* Make all changes durable. If that fails once it does so from then on. */
 int qed_sync(struct qed_image *img);
-
-/**
- * qed_write_header() - write a new header
- * @img: the image; img->header becomes the new one
- * @header: to be written
- *
- * Return: 0 or what failed. It is durable then.
- */
-int qed_write_header(struct qed_image *img, const struct qed_header *header);
-
-/**
- * qed_copy() - copy a range within the image
- * @img: the image
- * @from: offset of the source; reads as zeroes behind the end
- * @to: offset of the destination; the file grows as needed
- * @length: how much, whole clusters
- * @failed: where a read failed
- *
- * Holes are kept.
- * Return: 0, -EREMOTEIO if a read failed, -EINTR if the user wants no more, or another
- * error if a write failed.
- */
-int qed_copy(struct qed_image *img, u64 from, u64 to, u64 length, u64 *failed);
 
 #endif /* QED_IMAGE_H */

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "change.h"
 #include "repair.h"
 
 static int fail(struct qed_repair *repair, int error, const char *what)

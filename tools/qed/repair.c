@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "change.h"
 #include "repair.h"
 
 #define SECTOR	512U

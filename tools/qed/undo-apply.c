@@ -18,6 +18,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "change.h"
 #include "digest.h"
 #include "image.h"
 #include "map.h"
