@@ -77,6 +77,18 @@ void qed_retry_nospace(struct qed *qed)
 	__retry_nospace(qed, true);
 }
 
+int qed_grow(struct qed *qed)
+{
+	int r = qed_meta_grow(qed->meta);
+
+	if (r > 0) {
+		DMINFO("%s: the image device has %llu clusters now",
+		       qed_name(qed), qed_space_nr(qed_meta_space(qed->meta)));
+		qed_retry_nospace(qed);
+	}
+	return r;
+}
+
 /* A guest can go in and out of out_of_space as often as it likes. */
 static void report_mode(struct qed *qed, enum qed_mode mode)
 {
@@ -177,14 +189,22 @@ static bool fails_without_space(struct qed *qed)
 	       READ_ONCE(qed->no_space_expired);
 }
 
+static bool is_low(struct qed *qed)
+{
+	return qed_space_nr_free(qed_meta_space(qed->meta)) <
+	       qed->features.low_water;
+}
+
 void qed_check_low_water(struct qed *qed)
 {
 	bool low, event;
 
 	if (!qed->features.low_water)
 		return;
-	low = qed_space_nr_free(qed_meta_space(qed->meta)) <
-	      qed->features.low_water;
+	low = is_low(qed);
+	/* Nobody has to be told who has made it larger already. */
+	if (low && qed_grow(qed) > 0)
+		low = is_low(qed);
 	if (low == READ_ONCE(qed->low_water_reached))
 		return;
 
@@ -374,6 +394,8 @@ int qed_io_no_space(struct qed *qed, struct qed_io *io, unsigned long seq)
 	bool reclaiming = qed_meta_reclaiming(qed->meta);
 	int r = 0;
 
+	if (qed_grow(qed) > 0)
+		return 0;
 	if (reclaiming)
 		want_flush(qed);
 	if (!reclaiming || READ_ONCE(qed->commit_fails)) {

@@ -122,6 +122,17 @@ void qed_space_was_found(struct qed *qed);
 /* Let the writes that wait for space try again. Context: Any. */
 void qed_retry_nospace(struct qed *qed);
 
+/**
+ * qed_grow() - follow the growth of the image device
+ * @qed: the target
+ *
+ * If there is more space, who waits for it tries again.
+ *
+ * Context: Process context, may sleep; memory does not wait for I/O.
+ * Return: 1 if there is more space, 0, or -ENOMEM.
+ */
+int qed_grow(struct qed *qed);
+
 /* Give bios that wait for space back to device mapper, to come again after a resume. */
 void qed_requeue_nospace(struct qed *qed);
 

@@ -188,6 +188,14 @@ static int message_trim(struct qed *qed)
 	return r;
 }
 
+/* Fails if there is no memory for a larger map. */
+static int message_grow(struct qed *qed)
+{
+	int r = qed_grow(qed);
+
+	return r < 0 ? r : 0;
+}
+
 /* Returns 1 if there is no such message. Caller holds life_mutex. */
 static int do_message(struct qed *qed, unsigned int argc, char **argv)
 {
@@ -198,6 +206,8 @@ static int do_message(struct qed *qed, unsigned int argc, char **argv)
 		return r ? (r == -ENODATA ? 0 : r) : message_commit(qed);
 	if (argc == 1 && !strcasecmp(argv[0], "trim"))
 		return r ? r : message_trim(qed);
+	if (argc == 1 && !strcasecmp(argv[0], "grow"))
+		return r ? r : message_grow(qed);
 	if (argc == 1 && !strcasecmp(argv[0], "check"))
 		return r ? r : qed_meta_check(qed->meta);
 	if (argc == 2 && !strcasecmp(argv[0], "resize"))

@@ -245,8 +245,8 @@ static void qed_presuspend(struct dm_target *ti)
 		qed_requeue_nospace(qed);
 		return;
 	}
-	qed_meta_grow(qed->meta);
-	qed_retry_nospace(qed);
+	if (qed_grow(qed) <= 0)
+		qed_retry_nospace(qed);
 }
 
 /* Caller holds life_mutex. */

@@ -99,6 +99,44 @@ t_grow() {
 	closing
 }
 
+t_grow_message() {
+	stack 16
+	fill
+	dmsetup message "$pre-q" 0 grow
+	waits
+	grow 24
+	waits
+	dmsetup message "$pre-q" 0 grow
+	went_on
+	wait_for 20 status_is q mode rw
+	is "$(status q total)" 24 "the number of clusters"
+	closing
+	! dmsetup message "$pre-q" 0 grow now 2>/dev/null || fail "grow takes an argument"
+}
+
+# Nobody has told it, and no write has to wait, nor has anybody to be told.
+t_grow_itself() {
+	local before
+
+	stack 16
+	io "$dev" "write:0:$((6 * c)):0x11" flush
+	before=$(events q)
+	grow 24
+	io "$dev" "write:$((20 * c + 4096)):$((2 * c - 8192)):0x22" "read:0:$((6 * c)):0x11"
+	get q
+	is "$mode $used/$total" "rw 17/24" "mode and space"
+	is "$(events q)" "$before" "the event counter"
+	# nor does who waits, once another write has found it
+	io "$dev" "write:$((30 * c)):$((7 * c)):0x33"
+	start "write:$((40 * c)):4096:0x44"
+	grow 32
+	waits
+	io "$dev" "write:$((50 * c)):4096:0x55"
+	went_on
+	io "$dev" "read:$((40 * c)):4096:0x44"
+	closing
+}
+
 t_grow_noflush() {
 	stack 16
 	fill
@@ -171,6 +209,13 @@ t_low_water() {
 	is "$(events q)" "$before" "the event counter with 4 free clusters again"
 	io "$dev" "write:$((20 * c)):$c:0x11"
 	is "$(events q)" $((before + 1)) "the event counter with 3 free clusters again"
+	# it has grown before it is low again: there is nothing to tell
+	grow 32
+	before=$(events q)
+	io "$dev" "write:$((21 * c)):$c:0x11"
+	is "$(events q)" "$before" "the event counter with 10 free clusters"
+	io "$dev" "write:$((30 * c)):$((7 * c)):0x11"
+	is "$(events q)" $((before + 1)) "the event counter with 3 free clusters of 32"
 	is "$(status q mode)" rw "the mode"
 }
 
@@ -626,6 +671,8 @@ t_filesystem() {
 }
 
 run t_grow "writes wait until the device has grown and was suspended" \
+	t_grow_message "writes wait until the device has grown and is told by a message" \
+	t_grow_itself "a device that has grown is found to be larger when there is no space" \
 	t_grow_noflush "the device grows while it is suspended without a flush" \
 	t_not_grown "resumed without space, and grown by a new table" \
 	t_error "error_if_no_space" \
