@@ -109,7 +109,8 @@ int qed_begin(struct qed_repair *repair)
 		return 0;
 	header.features |= htole64(QED_F_NEED_CHECK);
 	header.autoclear_features = 0;
-	if (!repair->orphans.nr && (!repair->mostly_leaked || repair->mode == QED_MODE_REPAIR))
+	if (!qed_may_have_orphans(&repair->orphans) &&
+	    (!repair->mostly_leaked || repair->mode == QED_MODE_REPAIR))
 		header.autoclear_features = htole64(QED_AF_REPAIR);
 	r = qed_write_header(repair->img, &header);
 	if (r)
@@ -199,13 +200,11 @@ static int plan_table(struct qed_repair *repair, const struct qed_ref *ref)
 	struct qed_survey survey;
 	int r = qed_survey_table(&repair->surveys, ref->value, &survey);
 
-	if (r == -EREMOTEIO && !ref->is_beyond) {
+	if (r == -EREMOTEIO) {
 		repair->read_errors++;
 		return 0;
 	}
-	if (r == -EREMOTEIO || ref->is_beyond)
-		return 0;
-	if (r || qed_map_test(&repair->dropped, ref->l1_index))
+	if (r || ref->is_beyond || qed_map_test(&repair->dropped, ref->l1_index))
 		return r;
 	return plan_copy(repair, ref, survey.legal);
 }
@@ -284,7 +283,7 @@ static int show_entry(void *ctx, const struct qed_ref *ref, u64 *value)
 	(void)value;
 	qed_ref_finding(&walk, ref, &finding);
 	qed_report(repair, &finding);
-	if (ref->code == QED_L1_ENTRY_SHARED && !ref->is_beyond && repair->read_errors)
+	if (ref->code == QED_L1_ENTRY_SHARED && repair->read_errors)
 		r = qed_survey_table(&repair->surveys, ref->value, &survey);
 	if (r == -EREMOTEIO) {
 		qed_report_read_error(repair, ref, ref->value, qed_table_bytes(repair->img));
@@ -351,6 +350,7 @@ static int scan(struct qed_repair *repair, unsigned int pass, bool *is_wrong)
 	if (r)
 		return 0;
 
+	repair->surveys.unread = 0;
 	qed_map_clear(&repair->dropped);
 	qed_map_clear(&repair->multiple);
 	r = plan(repair);
@@ -362,6 +362,9 @@ static int scan(struct qed_repair *repair, unsigned int pass, bool *is_wrong)
 	if (!r && qed_map_end(&repair->dropped))
 		r = plan(repair);
 	qed_map_clear(&repair->multiple);
+	/* once it could be read, and once it could not: what is no table is not known */
+	if (!r && repair->surveys.unread && !repair->read_errors)
+		r = fail(repair, -EIO, "cannot read the tables");
 	return r;
 }
 
@@ -382,7 +385,7 @@ static int promise_space(struct qed_repair *repair)
 	space->used = &repair->used;
 	space->limit = repair->img->is_block ? repair->img->nr_clusters : ~0ULL;
 	/* not over what may be got back */
-	if (repair->orphans.nr || repair->mostly_leaked)
+	if (qed_may_have_orphans(&repair->orphans) || repair->mostly_leaked)
 		space->first = repair->img->nr_clusters;
 	if (!r)
 		r = qed_space_promise(space, repair->tables, repair->clusters);

@@ -18,6 +18,7 @@
 void qed_orphans_free(struct qed_orphans *orphans)
 {
 	qed_map_free(&orphans->leaked);
+	qed_map_free(&orphans->unread);
 	free(orphans->list);
 	orphans->list = NULL;
 }
@@ -72,7 +73,7 @@ static void judge_entries(struct judgement *j, const __le64 *entries)
 	}
 }
 
-/* Do its first entries look like those of an orphan? 1, 0, or an error */
+/* Do its first entries look like those of an orphan? 1, 0, -EREMOTEIO, or another error */
 static int is_part_of_table(struct judgement *j, __le64 *buf, u64 cluster)
 {
 	struct qed_image *img = j->img;
@@ -87,7 +88,7 @@ static int is_part_of_table(struct judgement *j, __le64 *buf, u64 cluster)
 			return -EINTR;
 		offset -= offset % QED_ALIGNMENT;
 		if (qed_read_table(img, buf, offset, QED_ALIGNMENT))
-			return 0;
+			return -EREMOTEIO;
 		judge_entries(j, buf);
 		offset += QED_ALIGNMENT;
 	}
@@ -129,6 +130,8 @@ int qed_find_orphans(struct qed_orphans *orphans, struct qed_image *img, struct 
 		r = is_part_of_table(&j, buf, cluster);
 		if (r > 0)
 			r = add_orphan(orphans, cluster, img->table_clusters);
+		else if (r == -EREMOTEIO)
+			r = qed_map_set(&orphans->unread, cluster, 1);
 		cluster++;
 	}
 	free(buf);
@@ -149,7 +152,7 @@ struct place {
 	u64 table;		/* where it may begin */
 };
 
-/* Is all of the cluster zero? 1, 0, or an error; what cannot be read is not */
+/* Is all of the cluster zero? 1, 0, or an error */
 static int is_empty(const struct place *p, u64 cluster)
 {
 	struct qed_image *img = p->img;
@@ -161,7 +164,7 @@ static int is_empty(const struct place *p, u64 cluster)
 			return -EINTR;
 		offset -= offset % QED_ALIGNMENT;
 		if (qed_read_table(img, p->buf, offset, QED_ALIGNMENT))
-			return 0;
+			return -EIO;
 		for (i = 0; i < BLOCK_ENTRIES; i++)
 			if (p->buf[i])
 				return 0;
@@ -182,7 +185,7 @@ static int refers_to(const struct place *p, u64 cluster)
 		if (qed_stopped(img))
 			return -EINTR;
 		if (qed_read_table(img, p->buf, offset, QED_ALIGNMENT))
-			return 0;
+			return -EIO;
 		for (i = 0; i < BLOCK_ENTRIES; i++)
 			if (p->buf[i] == entry)
 				return 1;
@@ -348,7 +351,7 @@ static int compare_known(const void *a, const void *b)
 	return (first > second) - (first < second);
 }
 
-/* All tables that L1 entries within the size refer to; what cannot be read is left out */
+/* All tables that L1 entries within the size refer to */
 static int read_known(struct known_tables *known, struct qed_image *img)
 {
 	u64 start = img->l1_offset, end = start + qed_l1_limit(img) * 8, offset = start, i;
@@ -358,7 +361,7 @@ static int read_known(struct known_tables *known, struct qed_image *img)
 	while (!r && (offset = qed_next_data(img, offset, end)) < end) {
 		offset -= offset % QED_ALIGNMENT;
 		if (qed_read_table(img, buf, offset, QED_ALIGNMENT))
-			memset(buf, 0, QED_ALIGNMENT);
+			r = -EIO;
 		for (i = 0; !r && i < BLOCK_ENTRIES && offset + i * 8 < end; i++) {
 			u64 entry = le64toh(buf[i]);
 

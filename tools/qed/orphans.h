@@ -34,6 +34,7 @@ struct qed_orphan {
  * struct qed_orphans - what was found
  * @leaked: clusters that nothing refers to, and that are no hole as a whole
  * @nr_leaked: number of these
+ * @unread: those of them of which it is not known whether they are parts of a table
  * @list: the orphans in order
  * @nr: number of these
  * @room: there is memory for so many
@@ -41,7 +42,7 @@ struct qed_orphan {
  * @nr_lost: number of these
  */
 struct qed_orphans {
-	struct qed_map leaked;
+	struct qed_map leaked, unread;
 	u64 nr_leaked;
 	struct qed_orphan *list;
 	u64 nr, room;
@@ -66,10 +67,16 @@ int qed_find_leaked(struct qed_orphans *orphans, struct qed_image *img, struct q
  * @used: the clusters in use
  *
  * By their first entries, most of which refer to clusters that nothing else refers to:
- * leaked ones, or holes. What cannot be read is none.
+ * leaked ones, or holes. What cannot be read is set in @unread.
  * Return: 0, -EINTR or -ENOMEM
  */
 int qed_find_orphans(struct qed_orphans *orphans, struct qed_image *img, struct qed_map *used);
+
+/* Are there any, or leaks that may be? */
+static inline bool qed_may_have_orphans(const struct qed_orphans *orphans)
+{
+	return orphans->nr || qed_map_end(&orphans->unread);
+}
 
 /* Remember an L1 entry that is set to 0. */
 void qed_remember_lost(struct qed_orphans *orphans, u64 index, u64 value);

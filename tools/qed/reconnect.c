@@ -24,6 +24,27 @@ static bool was_interrupted(const struct qed_image *img)
 	       le64toh(img->header.autoclear_features) & QED_AF_REPAIR;
 }
 
+/* What could not be read may be tables: its findings remain, so no leak is freed */
+static int report_unread(struct qed_repair *repair)
+{
+	const struct qed_map *unread = &repair->orphans.unread;
+	struct qed_image *img = repair->img;
+	u64 first = 0, end = qed_map_end(unread), next;
+
+	for (; (first = qed_map_next(unread, first, end, true)) < end; first = next) {
+		struct qed_finding finding = { .code = QED_READ_ERROR, .has = QED_HAS_RANGE };
+
+		if (qed_stopped(img))
+			return -EINTR;
+		next = qed_map_next(unread, first, end, false);
+		finding.offset = first << img->cluster_shift;
+		finding.length = min_u64((next - first) << img->cluster_shift,
+					 img->size - finding.offset);
+		qed_report(repair, &finding);
+	}
+	return 0;
+}
+
 int qed_look_for_orphans(struct qed_repair *repair)
 {
 	struct qed_orphans *orphans = &repair->orphans;
@@ -36,6 +57,8 @@ int qed_look_for_orphans(struct qed_repair *repair)
 	/* what a shared table refers to is not leaked, but nothing claims it */
 	if (!r && orphans->nr_leaked && !repair->has_shared_table)
 		r = qed_find_orphans(orphans, repair->img, &repair->used);
+	if (!r)
+		r = report_unread(repair);
 	return fail(repair, r, "cannot look for leaks");
 }
 

@@ -343,14 +343,25 @@ static int extend_file(struct qed_repair *repair)
 	return r;
 }
 
+/* All could be read before: what this claims, or maps, would be unknown */
+static int fail_to_read(void *ctx, const struct qed_ref *ref, u64 offset, u64 length)
+{
+	(void)ref;
+	(void)offset;
+	(void)length;
+	return fail(ctx, -EIO, "cannot read the tables");
+}
+
 int qed_repair_tables(struct qed_repair *repair)
 {
 	static const struct qed_walk_ops clear_ops = {
 		.entry = clear_entry,
+		.read_error = fail_to_read,
 		.write = write_cleared,
 	};
 	static const struct qed_walk_ops copy_ops = {
 		.entry = copy_entry,
+		.read_error = fail_to_read,
 		.write = write_copied,
 	};
 	int r;

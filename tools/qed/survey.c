@@ -58,6 +58,7 @@ static int read_cluster(struct qed_surveys *surveys, __le64 *buf, struct known *
 		length = min_u64(end - offset, QED_PIECE_SIZE);
 		if (qed_read_table(img, buf, offset, length)) {
 			known->is_bad = true;
+			surveys->unread++;
 			return 0;
 		}
 		for (i = 0; i < length / 8; i++) {
@@ -203,9 +204,10 @@ static int search_l1(struct search *search)
 		length = min_u64(table + qed_table_bytes(img) - offset, QED_PIECE_SIZE);
 		if (qed_stopped(img))
 			return -EINTR;
-		/* what cannot be read has been reported */
-		if (qed_read_table(img, search->l1_buf, offset, length))
+		if (qed_read_table(img, search->l1_buf, offset, length)) {
+			search->surveys->unread++;
 			memset(search->l1_buf, 0, length);
+		}
 		for (i = 0; i < length / 8 && offset + i * 8 < end; i++) {
 			if (!search->l1_buf[i])
 				continue;

@@ -27,6 +27,7 @@ struct qed_survey {
  *	that their entries refer to, also behind the end; or NULL
  * @tables: what is known about tables, by their first cluster
  * @clusters: about clusters of tables
+ * @unread: how often something could not be read
  *
  * With @img and @refers set, all else zero, nothing is known.
  */
@@ -34,9 +35,10 @@ struct qed_surveys {
 	struct qed_image *img;
 	struct qed_map *refers;
 	struct qed_hash tables, clusters;
+	u64 unread;
 };
 
-/* Forget all, to begin again, as when @refers was cleared. */
+/* Forget all, but what was unread, to begin again, as when @refers was cleared. */
 void qed_surveys_forget(struct qed_surveys *surveys);
 
 /**
@@ -73,7 +75,8 @@ int qed_count_mapped(struct qed_image *img, u64 table, u64 limit, u64 *mapped);
  * @dropped: a bit is set, by index, for each L1 entry within the size whose table
  *	has one of these clusters, and is none
  *
- * A table that cannot be read is one.
+ * A table that cannot be read is one, and counts as unread: unless others know of it,
+ * what comes out must not be used.
  * Return: 0, or an error.
  */
 int qed_find_no_tables(struct qed_surveys *surveys, struct qed_map *shared,

@@ -484,6 +484,56 @@ def lost_table_with_holes(tmp):
     true(view(path) == whole, "what the guest sees")
 
 
+def failing_reads(path, *options):
+    """Run it again and again, with one read failing: after each run, the status."""
+    trial, log = path + ".trial", path + ".log"
+    env = {"LD_PRELOAD": os.path.join(BUILT, "disturb.so"), "FSCK_IMAGE": trial}
+    fsck(*options, copy(path, trial), env=dict(env, FSCK_LOG=log))
+    with open(log, encoding="ascii") as file:
+        reads = file.read().splitlines().count("pread image")
+    true(reads > 6, "%d reads" % reads)
+    for number in range(1, reads + 1):
+        yield number, trial, fsck(*options, copy(path, trial),
+                                  env=dict(env, FSCK_READ=str(number), FSCK_HOW="eio"))[0]
+
+
+@test
+def data_that_is_no_table_unread(tmp):
+    """what is no table remains none if it can be read at one time, and not at another"""
+    rng = random.Random(2)
+    data = {where: rng.randbytes(4096) for where in (13, 14, 15, 16)}
+    data.update({40: b"p", 11: b"A"})
+    path = make(tmp + "/a.qed", {0: 5, 1: 7, 2: 13},
+                {5: dict(enumerate((11, 13, 14, 15, 16))), 9: {0: 40}}, data,
+                size=4 * 2048 * 4096)
+    before, failed = view(path), 0
+    for number, trial, status in failing_reads(path, "-yf"):
+        equal(status & ~(REPAIRED | LEFT | OPERATION), 0, "read %d" % number)
+        failed += status != REPAIRED
+        true(view(trial) == before, "read %d, status %d: what the guest sees" % (number, status))
+    true(failed > 3, "%d runs failed" % failed)
+
+
+@test
+def orphans_unread(tmp):
+    """nothing is freed, nor overwritten, as long as it cannot be read whether it is a table"""
+    path = written_in_order(tmp + "/a.qed", table=1)
+    with edit(path) as img:
+        # something to be copied: the same data twice
+        table = img.table_of(1)
+        img.set_entry(table, 5, img.get_entry(table, 6))
+        lost = img.table_of(3)
+    whole = view(path)
+    lose(path, 3)
+    for options in (("-p",), ("-yf",)):
+        for number, trial, status in failing_reads(path, *options):
+            if status & OPERATION and view(trial) == view(path):
+                continue               # the L1 table, or the header
+            true(status & LEFT, "%s, read %d: status %d" % (options, number, status))
+            lose(trial, 3, value=lost)
+            true(view(trial) == whole, "%s, read %d: what the guest saw" % (options, number))
+
+
 @test
 def damaged_l1_entry(tmp):
     """a table whose entry has a wrong bit comes back where that entry is"""
