@@ -100,6 +100,30 @@ static void count_settled(struct qed_repair *repair)
 	result->leaks_fixed = repair->settled.leaks_fixed;
 }
 
+/* What a repair that was interrupted says; or what this one has */
+static u64 find_old_end(const struct qed_repair *repair)
+{
+	const struct qed_image *img = repair->img;
+	u64 features = le64toh(img->header.features);
+	u64 autoclear = le64toh(img->header.autoclear_features);
+
+	if (features & QED_F_NEED_CHECK && autoclear & QED_AF_END &&
+	    (autoclear & QED_AF_END_MASK) < img->nr_clusters)
+		return autoclear & QED_AF_END_MASK;
+	return img->nr_clusters;
+}
+
+int qed_forget_end(struct qed_repair *repair)
+{
+	struct qed_header header = repair->img->header;
+
+	repair->old_end = ~0ULL;
+	if (!(le64toh(header.autoclear_features) & QED_AF_END))
+		return 0;
+	header.autoclear_features &= ~htole64(QED_AF_END | QED_AF_END_MASK);
+	return fail(repair, qed_write_header(repair->img, &header), "cannot write the header");
+}
+
 int qed_begin(struct qed_repair *repair)
 {
 	struct qed_header header = repair->fixed;
@@ -112,6 +136,8 @@ int qed_begin(struct qed_repair *repair)
 	if (!qed_may_have_orphans(&repair->orphans) &&
 	    (!repair->mostly_leaked || repair->mode == QED_MODE_REPAIR))
 		header.autoclear_features = htole64(QED_AF_REPAIR);
+	if (repair->tables && !repair->img->is_block)
+		header.autoclear_features |= htole64(QED_AF_END | repair->old_end);
 	r = qed_write_header(repair->img, &header);
 	if (r)
 		return fail(repair, r, "cannot write the header");
@@ -564,6 +590,7 @@ static int run(struct qed_repair *repair)
 	result->scanned = true;
 	qed_map_init(&repair->used, flat_bits(repair->img));
 	qed_map_init(&repair->claims, flat_bits(repair->img));
+	repair->old_end = find_old_end(repair);
 	r = scan(repair, 1, &is_wrong);
 	if (r)
 		return r;

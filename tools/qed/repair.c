@@ -180,7 +180,8 @@ static int copy_table_entry(struct qed_repair *repair, const struct qed_ref *ref
 	if (entry <= QED_ENTRY_ZERO)
 		return 1;
 	*new = QED_ENTRY_UNALLOCATED;
-	if (index >= qed_l2_limit(img, ref->l1_index) || qed_entry_defect(img, entry, 1))
+	if (index >= qed_l2_limit(img, ref->l1_index) || qed_entry_defect(img, entry, 1) ||
+	    entry >> img->cluster_shift >= repair->old_end)
 		return 1;
 	data.l1 = false;
 	data.guest_offset = ref->guest_offset + (index << img->cluster_shift);
@@ -286,8 +287,9 @@ static int copy_shared(struct qed_repair *repair, const struct qed_ref *ref, u64
 	qed_report(repair, &finding);
 	if (r || !ref->l1)
 		return 0;
-	return qed_map_set(&repair->uncopied, ref->value >> repair->img->cluster_shift,
-			   repair->img->table_clusters);
+	r = qed_map_set(&repair->uncopied, ref->value >> repair->img->cluster_shift,
+			repair->img->table_clusters);
+	return r ? r : qed_forget_end(repair);
 }
 
 static int copy_entry(void *ctx, const struct qed_ref *ref, u64 *value)

@@ -18,6 +18,14 @@
  */
 #define QED_AF_REPAIR	0x4000000000000000ULL	/* bit 62 */
 
+/*
+ * Another one, while tables are copied: the bits of QED_AF_END_MASK are the number of
+ * clusters that the file had. What a shared table refers to behind them is no data, though
+ * the file gets longer: copies are referred to by tables that are not shared.
+ */
+#define QED_AF_END	0x2000000000000000ULL	/* bit 61 */
+#define QED_AF_END_MASK	0x000fffffffffffffULL	/* bits 0 to 51 */
+
 /**
  * struct qed_repair - a check under way
  * @img: the image
@@ -43,6 +51,7 @@
  * @read_errors: number of them
  * @leaks_inside: clusters that remain leaked, below the high-water mark
  * @extend_to: the file has to have this size, in bytes
+ * @old_end: clusters that the file had before anything was copied, see QED_AF_END
  * @has_shared_table: there is an L1 entry that is shared
  * @has_linked: an orphan was linked: the tables have to be read again
  * @mostly_leaked: more clusters are leaked than are in use
@@ -67,7 +76,7 @@ struct qed_repair {
 
 	u64 shared, tables, clusters, read_errors;
 	u64 leaks_inside;
-	u64 extend_to;
+	u64 extend_to, old_end;
 	bool has_shared_table, has_linked, mostly_leaked;
 	bool has_partial, has_rest, declined;
 	struct qed_fsck_result settled;
@@ -87,6 +96,9 @@ int qed_settle(struct qed_repair *repair);
 
 /* To be called before the first change: sets NEED_CHECK, durably. */
 int qed_begin(struct qed_repair *repair);
+
+/* To be called when a shared table remains one, before anything refers to copies. */
+int qed_forget_end(struct qed_repair *repair);
 
 /* Report a range of a table, or data, that cannot be read. */
 void qed_report_read_error(struct qed_repair *repair, const struct qed_ref *ref, u64 offset,

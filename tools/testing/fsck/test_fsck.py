@@ -737,6 +737,9 @@ def huge_files(tmp):
     equal((result["tables"], result["allocated-clusters"]), (1, 1))
     with edit(path) as img:
         img.set_entry(img.hdr.l1_table_offset, 0, 0)
+    equal(codes(frugal("-nf", path, status=LEFT)), ["leak-tail", "orphan-table"])
+    with edit(path) as img:
+        img.set_entry(most - 16 * 4096, 0, 0)
     equal(codes(frugal("-nf", path, status=LEFT)), ["leak-tail"])
     frugal("-pf", path, status=REPAIRED)
 

@@ -250,6 +250,31 @@ def overlaps_interrupted(tmp):
     true(count > 60, count)
 
 
+@test
+def grown_over(tmp):
+    """what pointed behind the end does not come true when copies make the file longer"""
+    def entries(path):
+        with edit(path) as img:
+            table = img.table_of(1)
+            return [bool(img.get_entry(table, number)) for number in (1024, 1025)]
+
+    # half of the table of the second entry, and the data after it, belong to the first one
+    path = make(tmp + "/a.qed", {0: 5, 1: 7}, {5: {0: 13, 1: 9}}, {
+        9: struct.pack("<2Q", 14 * 4096, 16 * 4096).ljust(4096, b"\0"),
+        13: b"a", 14: b"b"}, clusters=15)
+    before = view(path)
+    for number in range(1, 100):
+        trial = copy(path, tmp + "/trial.qed")
+        status = fsck("-yf", trial, env=preload(trial, kill=number))[0]
+        if status == -signal.SIGKILL:
+            report("-yf", trial, status=REPAIRED)
+        equal((entries(trial), view(trial) == before), ([True, False], True), number)
+        equal(report("-nf", trial, status=CLEAN)["findings"], [], number)
+        if status != -signal.SIGKILL:
+            break
+    true(number > 6, number)
+
+
 # ---------------------------------------------------------------------------------------------
 # Images that were made to be slow
 # ---------------------------------------------------------------------------------------------
