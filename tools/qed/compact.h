@@ -6,7 +6,7 @@
 #ifndef QED_COMPACT_H
 #define QED_COMPACT_H
 
-#include "repair.h"
+#include "state.h"
 
 /**
  * qed_compact() - move clusters from the end of an image to free ones

@@ -8,14 +8,7 @@
 #include <string.h>
 
 #include "change.h"
-#include "repair.h"
-
-static int fail(struct qed_repair *repair, int error, const char *what)
-{
-	if (error < 0 && !repair->result->what)
-		repair->result->what = what;
-	return error;
-}
+#include "reconnect.h"
 
 /* Leaks are those of a repair that was interrupted, see QED_AF_REPAIR */
 static bool was_interrupted(const struct qed_image *img)
@@ -59,7 +52,7 @@ int qed_look_for_orphans(struct qed_repair *repair)
 		r = qed_find_orphans(orphans, repair->img, &repair->used);
 	if (!r)
 		r = report_unread(repair);
-	return fail(repair, r, "cannot look for leaks");
+	return qed_fail(repair, r, "cannot look for leaks");
 }
 
 /* The L1 entry, which has to be empty: 1, 0, or an error */
@@ -85,7 +78,7 @@ static int link_table(struct qed_repair *repair, u64 table, u64 index)
 	if (!r)
 		r = qed_sync(img);
 	repair->has_linked = true;
-	return fail(repair, r, "cannot write the L1 table");
+	return qed_fail(repair, r, "cannot write the L1 table");
 }
 
 /* Reconnect an orphan, if it may be, and the user wants it */
@@ -197,8 +190,8 @@ int qed_repair_orphans(struct qed_repair *repair)
 	u64 i;
 
 	if (orphans->nr)
-		r = fail(repair, qed_place_orphans(orphans, repair->img, &repair->used),
-			 "cannot look for tables");
+		r = qed_fail(repair, qed_place_orphans(orphans, repair->img, &repair->used),
+			     "cannot look for tables");
 	for (i = 0; !r && i < orphans->nr; i++)
 		r = repair_orphan(repair, &orphans->list[i]);
 	if (!r && repair->mostly_leaked)

@@ -17,13 +17,6 @@
 
 #define SECTOR	512U
 
-static int fail(struct qed_repair *repair, int error, const char *what)
-{
-	if (error && !repair->result->what)
-		repair->result->what = what;
-	return error;
-}
-
 /* Write the sectors of a piece of a table that have changed */
 static int write_sectors(struct qed_repair *repair, const void *buf, u64 offset, u64 length,
 			 const u8 *sectors)
@@ -39,14 +32,14 @@ static int write_sectors(struct qed_repair *repair, const void *buf, u64 offset,
 		r = qed_write(repair->img, (const char *)buf + i * SECTOR, offset + i * SECTOR,
 			      (end - i) * SECTOR);
 		if (r)
-			return fail(repair, r, "cannot write a table");
+			return qed_fail(repair, r, "cannot write a table");
 	}
 	return 0;
 }
 
 static int sync_image(struct qed_repair *repair)
 {
-	return fail(repair, qed_sync(repair->img), "cannot make changes durable");
+	return qed_fail(repair, qed_sync(repair->img), "cannot make changes durable");
 }
 
 /*----------------------------------------------------------------
@@ -151,7 +144,7 @@ static int copy_clusters(struct qed_repair *repair, const struct qed_ref *ref, u
 		qed_report_read_error(repair, ref, from, length);
 		return 0;
 	}
-	return r ? fail(repair, r, "cannot copy") : 1;
+	return r ? qed_fail(repair, r, "cannot copy") : 1;
 }
 
 /* Give an entry a copy of its cluster: as copy_clusters() */
@@ -164,7 +157,7 @@ static int copy_data(struct qed_repair *repair, const struct qed_ref *ref, u64 f
 	if (r == -ENOSPC && repair->declined)
 		return 0;
 	if (r)
-		return fail(repair, r, "cannot copy");
+		return qed_fail(repair, r, "cannot copy");
 	*to = cluster << img->cluster_shift;
 	return copy_clusters(repair, ref, from, *to, qed_cluster_size(img));
 }
@@ -222,7 +215,7 @@ static int copy_table_data(struct qed_repair *repair, const struct qed_ref *ref,
 	int r = 1;
 
 	if (!buf)
-		return fail(repair, -ENOMEM, "cannot copy a table");
+		return qed_fail(repair, -ENOMEM, "cannot copy a table");
 	copy.table = table;
 	while (r == 1 && (offset = qed_next_data(img, offset, end)) < end) {
 		if (qed_stopped(img)) {
@@ -231,7 +224,7 @@ static int copy_table_data(struct qed_repair *repair, const struct qed_ref *ref,
 		}
 		offset -= (offset - table) % QED_ALIGNMENT;
 		length = min_u64(end - offset, QED_PIECE_SIZE);
-		r = fail(repair, qed_read(img, buf, offset, length), "cannot read a copy");
+		r = qed_fail(repair, qed_read(img, buf, offset, length), "cannot read a copy");
 		if (!r)
 			r = copy_table_piece(repair, &copy, buf, (offset - table) / 8, length / 8);
 		offset += length;
@@ -250,7 +243,7 @@ static int copy_table(struct qed_repair *repair, const struct qed_ref *ref, u64 
 	if (r == -ENOSPC && repair->declined)
 		return 0;
 	if (r)
-		return fail(repair, r, "cannot copy a table");
+		return qed_fail(repair, r, "cannot copy a table");
 	*to = cluster << img->cluster_shift;
 	r = copy_clusters(repair, ref, ref->value, *to, qed_table_bytes(img));
 	return r == 1 ? copy_table_data(repair, ref, *to) : r;
@@ -340,8 +333,8 @@ static int extend_file(struct qed_repair *repair)
 	if (!r)
 		r = sync_image(repair);
 	if (!r)
-		r = fail(repair, qed_resize(repair->img, repair->extend_to),
-			 "cannot extend the file");
+		r = qed_fail(repair, qed_resize(repair->img, repair->extend_to),
+			     "cannot extend the file");
 	return r;
 }
 
@@ -351,7 +344,7 @@ static int fail_to_read(void *ctx, const struct qed_ref *ref, u64 offset, u64 le
 	(void)ref;
 	(void)offset;
 	(void)length;
-	return fail(ctx, -EIO, "cannot read the tables");
+	return qed_fail(ctx, -EIO, "cannot read the tables");
 }
 
 int qed_repair_tables(struct qed_repair *repair)
@@ -440,7 +433,7 @@ static int repair_leak(void *ctx, u64 first, u64 nr)
 		if (r == -EOPNOTSUPP)
 			finding.action = QED_ACTION_NONE;
 		else if (r)
-			return fail(repair, r, "cannot punch a hole");
+			return qed_fail(repair, r, "cannot punch a hole");
 	}
 	repair->result->leaks += nr;
 	repair->result->leaks_fixed += finding.action ? nr : 0;
@@ -463,7 +456,7 @@ static int repair_tail(struct qed_repair *repair, u64 end)
 	if (finding.action) {
 		r = qed_resize(img, end);
 		if (r)
-			return fail(repair, r, "cannot cut the file");
+			return qed_fail(repair, r, "cannot cut the file");
 	}
 	repair->result->leaks += nr;
 	repair->result->leaks_fixed += finding.action ? nr : 0;
@@ -488,7 +481,7 @@ int qed_repair_partial_cluster(struct qed_repair *repair)
 	if (!r && finding.action) {
 		r = qed_begin(repair);
 		if (!r)
-			r = fail(repair, qed_resize(img, end), "cannot extend the file");
+			r = qed_fail(repair, qed_resize(img, end), "cannot extend the file");
 	}
 	if (!r)
 		qed_report(repair, &finding);

@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Looking at the tables, see plan.h.
+ */
+
+#include <errno.h>
+
+#include "plan.h"
+
+/* A table that is to be copied, with all data that it maps */
+static int plan_copy(struct qed_repair *repair, const struct qed_ref *ref, u64 legal)
+{
+	struct qed_image *img = repair->img;
+	u64 limit = qed_l2_limit(img, ref->l1_index), mapped = legal;
+	int r = 0;
+
+	if (limit < qed_table_entries(img))
+		r = qed_count_mapped(img, ref->value, limit, &mapped);
+	repair->shared++;
+	repair->tables++;
+	repair->clusters += mapped;
+	return r;
+}
+
+/*
+ * A shared table. Nothing of it may be used for copies, nor what it refers to,
+ * whatever is to become of it: it is read again, and the user may want to keep it.
+ */
+static int plan_table(struct qed_repair *repair, const struct qed_ref *ref)
+{
+	struct qed_survey survey;
+	int r = qed_survey_table(&repair->surveys, ref->value, &survey);
+
+	if (r == -EREMOTEIO) {
+		repair->read_errors++;
+		return 0;
+	}
+	if (r || ref->is_beyond || qed_map_test(&repair->dropped, ref->l1_index))
+		return r;
+	return plan_copy(repair, ref, survey.legal);
+}
+
+/* Find out what will be needed. A table that cannot be read is a read error. */
+static int plan_entry(void *ctx, const struct qed_ref *ref, u64 *value)
+{
+	struct qed_repair *repair = ctx;
+	int r;
+
+	(void)value;
+	repair->has_rest |= !ref->l1 && ref->is_beyond;
+	if (ref->code != QED_L1_ENTRY_SHARED && ref->code != QED_L2_ENTRY_SHARED)
+		return 0;
+	if (!ref->is_beyond) {
+		r = qed_map_set(&repair->multiple, ref->conflict, 1);
+		if (r)
+			return r;
+	}
+	repair->has_shared_table |= ref->l1;
+	if (ref->l1)
+		return plan_table(repair, ref);
+	repair->shared += !ref->is_beyond;
+	repair->clusters += !ref->is_beyond;
+	return 0;
+}
+
+static int plan_read_error(void *ctx, const struct qed_ref *ref, u64 offset, u64 length)
+{
+	struct qed_repair *repair = ctx;
+
+	(void)ref;
+	(void)offset;
+	(void)length;
+	repair->read_errors++;
+	return 0;
+}
+
+static int show_read_error(void *ctx, const struct qed_ref *ref, u64 offset, u64 length)
+{
+	struct qed_repair *repair = ctx;
+	const struct qed_image *img = repair->img;
+	unsigned int shift = ref->l1 ? qed_span_shift(img) : img->cluster_shift;
+	u64 entries = length / sizeof(__le64), most;
+	struct qed_ref all = *ref;
+
+	most = ref->is_beyond ? ~0ULL - all.guest_offset : img->image_size - all.guest_offset;
+	all.guest_length = shift < 64 && entries <= most >> shift ? entries << shift : most;
+	qed_report_read_error(repair, &all, offset, length);
+	return 0;
+}
+
+static int show_entry(void *ctx, const struct qed_ref *ref, u64 *value)
+{
+	struct qed_repair *repair = ctx;
+	struct qed_walk walk = { .img = repair->img, .owners = &repair->owners };
+	struct qed_finding finding;
+	struct qed_survey survey;
+	int r = 0;
+
+	(void)value;
+	qed_ref_finding(&walk, ref, &finding);
+	qed_report(repair, &finding);
+	if (ref->code == QED_L1_ENTRY_SHARED && repair->read_errors)
+		r = qed_survey_table(&repair->surveys, ref->value, &survey);
+	if (r == -EREMOTEIO) {
+		qed_report_read_error(repair, ref, ref->value, qed_table_bytes(repair->img));
+		r = 0;
+	}
+	return r;
+}
+
+static const struct qed_walk_ops plan_ops = {
+	.entry = plan_entry,
+	.read_error = plan_read_error,
+};
+
+static const struct qed_walk_ops show_ops = {
+	.entry = show_entry,
+	.read_error = show_read_error,
+};
+
+static int walk(struct qed_repair *repair, const struct qed_walk_ops *ops, struct qed_map *claims)
+{
+	struct qed_walk walk = {
+		.img = repair->img,
+		.claims = claims,
+		.owners = &repair->owners,
+		.dropped = &repair->dropped,
+		.ops = ops,
+		.ctx = repair,
+		.progress = &repair->progress,
+	};
+	int r;
+
+	qed_map_clear(claims);
+	repair->progress.pass = 2;
+	r = qed_walk(&walk);
+	repair->result->counts = walk.counts;
+	return qed_fail(repair, r, "cannot read the tables");
+}
+
+/* Find out all about tables that are not as they should be */
+static int plan(struct qed_repair *repair)
+{
+	qed_map_clear(&repair->claims);
+	qed_surveys_forget(&repair->surveys);
+	repair->has_shared_table = false;
+	repair->shared = 0;
+	repair->tables = 0;
+	repair->clusters = 0;
+	repair->read_errors = 0;
+	return walk(repair, &plan_ops, &repair->used);
+}
+
+int qed_read_tables(struct qed_repair *repair, unsigned int pass, bool *is_wrong)
+{
+	int r;
+
+	repair->progress.pass = pass;
+	qed_map_clear(&repair->used);
+	r = qed_scan(repair->img, &repair->used, &repair->result->counts,
+		     repair->options->threads, &repair->progress);
+	if (r < 0)
+		return qed_fail(repair, r, "cannot read the tables");
+	*is_wrong = !r;
+	if (r)
+		return 0;
+
+	repair->surveys.unread = 0;
+	qed_map_clear(&repair->dropped);
+	qed_map_clear(&repair->multiple);
+	r = plan(repair);
+	if (!r)
+		r = qed_fail(repair, qed_find_no_tables(&repair->surveys, &repair->multiple,
+							&repair->dropped),
+			     "cannot read the tables");
+	qed_map_clear(&repair->multiple);
+	if (!r && qed_map_end(&repair->dropped))
+		r = plan(repair);
+	qed_map_clear(&repair->multiple);
+	/* once it could be read, and once it could not: what is no table is not known */
+	if (!r && repair->surveys.unread && !repair->read_errors)
+		r = qed_fail(repair, -EIO, "cannot read the tables");
+	return r;
+}
+
+int qed_show_tables(struct qed_repair *repair)
+{
+	return walk(repair, &show_ops, &repair->claims);
+}
