@@ -28,7 +28,7 @@
 struct qed_chunk {
 	struct bio bio;
 	struct bio_vec vecs[QED_CHUNK_BLOCKS];
-	struct page *pages[QED_CHUNK_BLOCKS];
+	struct page *pages[QED_CHUNK_BLOCKS];	/* as many as were needed */
 	struct completion done;
 	bool pending;
 	u64 table;		/* first cluster of the table */
@@ -95,23 +95,26 @@ static void chunks_free(struct qed_chunk *chunks)
 static struct qed_chunk *chunks_alloc(void)
 {
 	struct qed_chunk *chunks;
-	unsigned int i, j;
+	unsigned int i;
 
 	chunks = kvcalloc(QED_SCAN_DEPTH + 1, sizeof(*chunks), GFP_KERNEL);
-	if (!chunks)
-		return NULL;
-
-	for (i = 0; i <= QED_SCAN_DEPTH; i++) {
+	for (i = 0; chunks && i <= QED_SCAN_DEPTH; i++)
 		init_completion(&chunks[i].done);
-		for (j = 0; j < QED_CHUNK_BLOCKS; j++) {
-			chunks[i].pages[j] = alloc_page(GFP_KERNEL);
-			if (!chunks[i].pages[j]) {
-				chunks_free(chunks);
-				return NULL;
-			}
-		}
-	}
 	return chunks;
+}
+
+/* Most images are small, and need few of the pages. */
+static int chunk_alloc(struct qed_chunk *chunk, unsigned int nr)
+{
+	unsigned int i;
+
+	for (i = 0; i < nr; i++) {
+		if (!chunk->pages[i])
+			chunk->pages[i] = alloc_page(GFP_KERNEL);
+		if (!chunk->pages[i])
+			return -ENOMEM;
+	}
+	return 0;
 }
 
 static void chunk_endio(struct bio *bio)
@@ -120,15 +123,19 @@ static void chunk_endio(struct bio *bio)
 }
 
 /* Start reading the chunk at @block of the table in cluster @table. */
-static void chunk_read(struct qed_scan *scan, struct qed_chunk *chunk,
-		       u64 table, u64 block)
+static int chunk_read(struct qed_scan *scan, struct qed_chunk *chunk,
+		      u64 table, u64 block)
 {
 	u64 blocks = 1ULL << (scan->geo->table_shift - QED_BLOCK_BITS);
 	unsigned int i;
+	int r;
 
 	chunk->table = table;
 	chunk->block = block;
 	chunk->nr = min_t(u64, blocks - block, QED_CHUNK_BLOCKS);
+	r = chunk_alloc(chunk, chunk->nr);
+	if (r)
+		return r;
 	chunk->pending = true;
 
 	bio_init(&chunk->bio, scan->args->bdev, chunk->vecs, QED_CHUNK_BLOCKS,
@@ -139,6 +146,7 @@ static void chunk_read(struct qed_scan *scan, struct qed_chunk *chunk,
 	for (i = 0; i < chunk->nr; i++)
 		__bio_add_page(&chunk->bio, chunk->pages[i], QED_BLOCK_SIZE, 0);
 	submit_bio(&chunk->bio);
+	return 0;
 }
 
 static int chunk_wait(struct qed_scan *scan, struct qed_chunk *chunk)
@@ -266,7 +274,9 @@ static int scan_l2(struct qed_scan *scan, u64 l1_index, u64 table)
 		if (r)
 			return r;
 		chunk->l1_index = l1_index;
-		chunk_read(scan, chunk, table, block);
+		r = chunk_read(scan, chunk, table, block);
+		if (r)
+			return r;
 		scan->next = (scan->next + 1) % QED_SCAN_DEPTH;
 	}
 	return 0;
@@ -321,8 +331,9 @@ static int scan_l1(struct qed_scan *scan)
 	for (block = 0; block < blocks; block += QED_CHUNK_BLOCKS) {
 		if (stopped(scan))
 			return -EINTR;
-		chunk_read(scan, chunk, scan->geo->l1_first, block);
-		r = chunk_wait(scan, chunk);
+		r = chunk_read(scan, chunk, scan->geo->l1_first, block);
+		if (!r)
+			r = chunk_wait(scan, chunk);
 		if (!r)
 			r = scan_l1_chunk(scan, chunk);
 		if (r)
