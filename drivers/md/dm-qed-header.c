@@ -341,7 +341,7 @@ int qed_header_clean(struct qed_meta *meta)
 	mutex_lock(&meta->header_mutex);
 	spin_lock_irq(&meta->cache.lock);
 	busy = meta->frozen || meta->changes || meta->touched ||
-	       meta->txn != QED_TXN_DURABLE || qed_reclaim_nr(&meta->reclaim);
+	       meta->txn != QED_TXN_DURABLE || qed_reclaim_goes_on(&meta->reclaim);
 	if (!busy)
 		meta->marked = false;
 	spin_unlock_irq(&meta->cache.lock);

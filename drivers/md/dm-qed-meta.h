@@ -190,6 +190,9 @@ void qed_meta_unload(struct qed_meta *meta);
  * qed_meta_close() - commit everything and mark the image clean
  * @meta: the running metadata, with no change under way
  *
+ * Free clusters that are still to be given to the image device are not. To be followed
+ * by qed_meta_unload() if it succeeds, else by qed_meta_pause().
+ *
  * Context: Process context, may sleep.
  * Return: 0 if the image is complete on the device, and clean if there was space for
  * the header; -EROFS if the metadata has failed before, or the error of the device.

@@ -507,19 +507,19 @@ static void trim_stop(struct qed_reclaim *reclaim)
 	flush_work(&reclaim->trim_work);
 }
 
-void qed_reclaim_flush(struct qed_reclaim *reclaim)
-{
-	trim_stop(reclaim);
-	flush_work(&reclaim->work);
-}
-
 void qed_reclaim_pause(struct qed_reclaim *reclaim)
 {
 	spin_lock_irq(&reclaim->lock);
 	WRITE_ONCE(reclaim->paused, true);
 	wake_up_all(&reclaim->wait);
 	spin_unlock_irq(&reclaim->lock);
-	qed_reclaim_flush(reclaim);
+	trim_stop(reclaim);
+	flush_work(&reclaim->work);
+}
+
+bool qed_reclaim_goes_on(struct qed_reclaim *reclaim)
+{
+	return !READ_ONCE(reclaim->paused) && qed_reclaim_nr(reclaim);
 }
 
 void qed_reclaim_continue(struct qed_reclaim *reclaim)

@@ -190,6 +190,9 @@ void qed_reclaim_stop(struct qed_reclaim *reclaim);
  */
 void qed_reclaim_pause(struct qed_reclaim *reclaim);
 
+/* Are clusters on their way to free space, and there is no pause? Context: Any. */
+bool qed_reclaim_goes_on(struct qed_reclaim *reclaim);
+
 /* Go on with what is durable. Without a pause nothing happens. Context: Any. */
 void qed_reclaim_continue(struct qed_reclaim *reclaim);
 
@@ -253,9 +256,6 @@ bool qed_reclaim_is_full(struct qed_reclaim *reclaim);
 
 /* Wait until that is not so, or for all that is durable, or for a pause. May sleep. */
 void qed_reclaim_wait(struct qed_reclaim *reclaim);
-
-/* Stop trimming, and wait for all that is durable to become free. May sleep. */
-void qed_reclaim_flush(struct qed_reclaim *reclaim);
 
 /**
  * qed_reclaim_trim() - give free clusters to the image device, in the background

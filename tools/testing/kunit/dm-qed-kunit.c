@@ -593,9 +593,11 @@ static void unmap_states(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, t->meta->nr_empty, 0);
 	KUNIT_EXPECT_EQ(test, 1, unmap(test, 5, 1, 1));
 	KUNIT_EXPECT_EQ(test, t->meta->nr_empty, 1);
-	KUNIT_EXPECT_EQ(test, 0, qed_meta_close(t->meta));
+	KUNIT_EXPECT_EQ(test, 0, qed_meta_commit(t->meta, true));
+	flush_work(&t->meta->reclaim.work);
 	KUNIT_EXPECT_EQ(test, t->meta->nr_empty, 0);
 	KUNIT_EXPECT_EQ(test, qed_space_nr_free(t->meta->space), free + 5);
+	KUNIT_EXPECT_EQ(test, 0, qed_meta_close(t->meta));
 	KUNIT_EXPECT_NULL(test, qed_block_get(t->meta, 0, false));
 	KUNIT_EXPECT_EQ(test, features(test), 0);
 }
@@ -640,6 +642,25 @@ static void unmap_held(struct kunit *test)
 	flush_work(&t->meta->reclaim.work);
 	KUNIT_EXPECT_FALSE(test, qed_space_is_used(t->meta->space, 3));
 	qed_meta_release(other.hold);
+}
+
+/* Nor does the end wait for what is to become free: the image is clean without. */
+static void unmap_closed(struct kunit *test)
+{
+	struct txn_test *t = test->priv;
+	struct qed_block *block = qed_block_get(t->meta, 0, false);
+	struct qed_extent ext;
+
+	KUNIT_ASSERT_FALSE(test, IS_ERR_OR_NULL(block));
+	qed_block_put(t->meta, block);
+	KUNIT_ASSERT_EQ(test, qed_meta_lookup(t->meta, 0, 8, &ext),
+			QED_EXTENT_DATA);
+	KUNIT_EXPECT_EQ(test, 1, unmap(test, 0, 1, 1));
+	KUNIT_EXPECT_EQ(test, features(test), QED_F_NEED_CHECK);
+	KUNIT_EXPECT_EQ(test, 0, qed_meta_close(t->meta));
+	KUNIT_EXPECT_EQ(test, features(test), 0);
+	KUNIT_EXPECT_EQ(test, qed_meta_reclaiming(t->meta), 1);
+	qed_meta_release(ext.hold);
 }
 
 /* A pause does not wait for bios, and nothing becomes free before it is over. */
@@ -916,6 +937,7 @@ static struct kunit_case txn_cases[] = {
 	KUNIT_CASE(unmap_states),
 	KUNIT_CASE(unmap_pinned),
 	KUNIT_CASE(unmap_held),
+	KUNIT_CASE(unmap_closed),
 	KUNIT_CASE(unmap_paused),
 	KUNIT_CASE(unmap_unloaded),
 	KUNIT_CASE(unmap_throttled),

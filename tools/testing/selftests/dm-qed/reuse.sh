@@ -214,6 +214,37 @@ t_trim_suspended() {
 	sound "$disk"
 }
 
+# A suspend does not wait for what is given back meanwhile, and the image is clean then.
+t_discard_suspended() {
+	local sectors=$((96 * 2048)) io=() i
+
+	need_target delay
+	null a 96 discard=1
+	disk=$dev
+	image "$disk" $((32 * mb)) 4096 1
+	dm l "0 $sectors linear $disk 0"
+	qed q "$dev"
+	io "$dev" "write:0:$((16 * mb)):0x11" flush
+	# a thousand discards, 128 of them at once: 24 seconds
+	dm_swap l "0 $sectors delay $disk 0 0 $disk 0 3000"
+	for ((i = 0; i < 1000; i++)); do
+		io+=("discard:$((i * 8192)):4096")
+	done
+	io "$dev" "${io[@]}" flush
+	at_least "$(status q reclaiming)" 1 "clusters on their way to free space"
+	dm_suspend q
+	is_clean "$disk"
+	dm_swap l "0 $sectors linear $disk 0"
+	dm_resume q
+	get q
+	is "$mapped $mode $needs_check" "3096 rw -" "mapped clusters, mode, NEED_CHECK"
+	at_most "$(awk '{ print $12 }' "/sys/class/block/$(basename "$(readlink -f "$disk")")/stat")" \
+		700 "the number of discards"
+	io "$dev" "read:0:4096:0" "read:4096:4096:0x11" "read:$((8 * mb)):$((8 * mb)):0x11"
+	dm_remove q
+	sound "$disk"
+}
+
 # t_busy MESSAGE: while everything else goes on
 t_busy() {
 	local hammer i
@@ -360,6 +391,7 @@ run t_small_device "ten times its size through a small device" \
 	t_long_trim "trim of many clusters in many pieces" \
 	t_trim_above "... above the high-water mark, too" \
 	t_trim_suspended "trim ends at a suspend" \
+	t_discard_suspended "so does giving back what was discarded" \
 	"t_busy trim" "trim while all else goes on" \
 	"t_busy check" "check while all else goes on" \
 	t_defect "defects that a check finds" \
