@@ -19,26 +19,10 @@ kernel=$1
 shift
 out=${CRASH_BUILD:-$tree/build/crash/$kernel}
 headers=$("$here/../vm/get-kernel" -b "$kernel")
+# shellcheck source=../broken.sh
+. "$here/../broken.sh"
 
-# module FOLDER: build it there, without what only debuggers need
-module()
-{
-	make -s -C "$headers" M="$1" KCFLAGS=-g0 CONFIG_DEBUG_INFO_BTF_MODULES= modules
-}
-
-# The module with a break: what it does not change is already built
-broken()
-{
-	local status=0
-
-	rsync -a --delete "$out/unbroken/" "$out/broken/"
-	patch -d "$out/broken" -p1 --fuzz=0 -s --no-backup-if-mismatch <"$here/breaks/$1.patch"
-	module "$out/broken" || status=$?
-	[ $status -ne 0 ] || mv "$out/broken/dm-qed-mod.ko" "$out/modules/$1.ko"
-	return $status
-}
-
-mkdir -p "$out"/{modules,recorder,broken}
+mkdir -p "$out"/{modules,recorder}
 gcc -O2 -Wall -Wextra -Werror -pthread -o "$out/modules/load" "$here/load.c"
 gcc -O2 -Wall -Wextra -Werror -o "$out/modules/tend" "$here/tend.c" "$here/../faults/mapper.c" \
 	-ldevmapper
@@ -48,7 +32,7 @@ for program in explore test; do
 done
 
 cp -u "$here/recorder/Kbuild" "$here"/recorder/*.c "$here/trace.h" "$out/recorder/"
-module "$out/recorder"
+make -s -C "$headers" M="$out/recorder" KCFLAGS=-g0 CONFIG_DEBUG_INFO_BTF_MODULES= modules
 cp "$out/recorder/dm-crash-record.ko" "$out/modules/"
 "$here/../build.sh" "$kernel" "$out/modules/clean.ko" >"$out/build.log" 2>&1 || {
 	cat "$out/build.log"
@@ -56,12 +40,9 @@ cp "$out/recorder/dm-crash-record.ko" "$out/modules/"
 }
 
 [ $# -gt 0 ] || exit 0
-# by content, or objects of a break could pass for those of the source
-rsync -rlpc --delete --exclude='*.mod.c' --exclude=dm-qed-compat.h \
-	--include='*/' --include='*.[ch]' --include='*.sh' --include=Kbuild \
-	--exclude='*' "$tree/Kbuild" "$tree/drivers" "$out/broken/"
-module "$out/broken"
-rsync -a --delete "$out/broken/" "$out/unbroken/"
+broken_in "$kernel" "$out"
+broken_start
 for name; do
-	broken "$name"
+	broken_module "$here/breaks/$name.patch"
+	mv "$out/broken/dm-qed-mod.ko" "$out/modules/$name.ko"
 done
