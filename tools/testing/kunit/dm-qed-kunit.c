@@ -11,6 +11,21 @@
 #include <linux/delay.h>
 #include <linux/major.h>
 #include <linux/module.h>
+#include <linux/sched.h>
+#include <linux/string.h>
+
+/* How often one of the functions below gives others the processor */
+static const char *watched_function;
+static unsigned int watched_rescheds;
+
+static void watched_resched(const char *function)
+{
+	watched_rescheds += watched_function && !strcmp(function, watched_function);
+	cond_resched();
+}
+
+#undef cond_resched
+#define cond_resched()		watched_resched(__func__)
 
 #include "dm-qed-geometry.c"
 #include "dm-qed-space.c"
@@ -967,9 +982,10 @@ static struct kunit_suite txn_suite = {
 
 #include "dm-qed-kunit-cache.c"
 #include "dm-qed-kunit-commit.c"
+#include "dm-qed-kunit-steps.c"
 
 kunit_test_suites(&geometry_suite, &txn_suite, &cache_suite, &loading_suite,
-		  &commit_suite);
+		  &commit_suite, &steps_suite);
 
 MODULE_DESCRIPTION("Unit tests of dm-qed");
 MODULE_LICENSE("GPL");

@@ -128,6 +128,7 @@ do {									\
 #define KUNIT_EXPECT_TRUE(test, x)	PLAIN_TRUE(test, false, x)
 #define KUNIT_EXPECT_FALSE(test, x)	PLAIN_TRUE(test, false, !(x))
 #define KUNIT_EXPECT_NULL(test, p)	PLAIN_TRUE(test, false, !(p))
+#define KUNIT_EXPECT_PTR_EQ(test, l, r)	PLAIN_TRUE(test, false, (l) == (r))
 #define KUNIT_EXPECT_NOT_NULL(test, p)	PLAIN_TRUE(test, false, p)
 #define KUNIT_EXPECT_STREQ(test, l, r)	PLAIN_TRUE(test, false, !strcmp(l, r))
 #define KUNIT_ASSERT_EQ(test, l, r)	PLAIN_COMPARE(test, true, l, ==, r, "")
