@@ -1,13 +1,15 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# What the image device is asked to do counts for the control group of who wants it.
+# What the image device is asked to do counts for the control group of who wants it, and traces
+# tell where it comes from.
 
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
 
 c=65536
 group=					# its folder
+trace=					# a folder of traces
 
 # group: a control group with an io controller, removed at the end
 group() {
@@ -69,4 +71,45 @@ t_counts() {
 	sound "$disk"
 }
 
-run t_counts "io.stat of the image device"
+# remaps: an instance of the kernel's traces, for bios that go from one device to another
+remaps() {
+	local dir=/sys/kernel/tracing
+
+	mountpoint -q "$dir" || mount -t tracefs none "$dir" || skip "no tracefs"
+	trace=$dir/instances/$pre
+	mkdir "$trace"
+	trap 'rmdir "$trace"' EXIT
+	echo 1 >"$trace/events/block/block_bio_remap/enable" || skip "no such event"
+}
+
+# traced WHAT SECTOR: a bio of the guest's has come from there
+traced() {
+	grep -qE "block_bio_remap: .* $1 .*<- \\($number\\) $2\$" "$trace/trace" ||
+		fail "no trace of $1 at $2: $(tail -n 20 "$trace/trace")"
+}
+
+# Bios that go on by themselves, clones of a part, and those that are composed with zeroes, too
+t_traced() {
+	local number
+
+	remaps
+	null a 64
+	image "$dev" $((64 * mb)) 4096 1
+	qed q "$dev"
+	number=$(cat "/sys/class/block/$(basename "$(readlink -f "$dev")")/dev")
+	number=${number/:/,}
+	io "$dev" "write:0:4096:1" "write:$((2 * mb)):512:2" "write:$((4 * mb - 4096)):8192:3" \
+		"write:0:4096:4"
+	dm_suspend q
+	dm_resume q
+	io "$dev" "read:0:4096:4"
+	is "$(grep -c "WS* .*<- ($number) 0\$" "$trace/trace")" 2 \
+		"the number of traces of writes to sector 0"
+	traced WS* 4096
+	traced WS* $((4 * mb / 512 - 8))
+	traced WS* $((4 * mb / 512))
+	traced RS* 0
+}
+
+run t_counts "io.stat of the image device" \
+	t_traced "traces of what goes through the worker"

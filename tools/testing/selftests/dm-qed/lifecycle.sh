@@ -356,6 +356,12 @@ t_rescuers() {
 	stack
 	qed q "$lower"
 	is "$(rescuers)" $((others + 4)) "the number of rescuers"
+	# whose they are, where that is not cut off
+	if [ "$(cat /proc/[0-9]*/comm 2>/dev/null | grep -c "^dm-qed-commit/")" != 0 ]; then
+		is "$(cat /proc/[0-9]*/comm 2>/dev/null |
+			grep -c "^dm-qed/$(dmsetup info -c --noheadings -o major,minor \
+				--separator : "$pre-q")\$")" 1 "the number of those of this device"
+	fi
 	dm_remove q
 	is "$(rescuers)" "$others" "their number when it is removed"
 }

@@ -240,6 +240,19 @@ t_deallocates() {
 	try
 }
 
+# whole_discards: those that are split begin with whole clusters; on a larger image
+whole_discards() {
+	local before
+
+	qed q "$disk"
+	before=$(status q mapped)
+	io "$dev" "write:$((41 * c)):$((32 * c)):0x11"
+	is "$(status q mapped)" $((before + 32)) "what is mapped"
+	echo $((3 * c)) >"/sys/class/block/${dev##*/}/queue/discard_max_bytes"
+	io "$dev" "discard:$((41 * c)):$((32 * c))"
+	is "$(status q mapped)" "$before" "what is still mapped"
+}
+
 # Physical blocks that are larger than clusters, and begin anywhere
 t_physical() {
 	c=4096
@@ -250,6 +263,8 @@ t_physical() {
 	below alignment_offset
 	is "$value" 4608 "the alignment_offset below"
 	try
+	image "$disk" $((100 * c)) "$c"
+	whole_discards
 }
 
 # Clusters larger than what should be read ahead
@@ -327,6 +342,39 @@ t_nvme() {
 	try
 }
 
+groups=/sys/bus/pseudo/drivers/scsi_debug/group_number_stats
+
+# hinted DEVICE: of one write of data that lives for long, how many writes tell the disk? The hint
+# becomes the number of a group there. Sets $value
+hinted() {
+	echo 0 >"$groups"
+	python3 -c '
+import fcntl, mmap, os, struct, sys
+F_SET_RW_HINT, RWH_WRITE_LIFE_LONG = 1036, 4
+fd = os.open(sys.argv[1], os.O_RDWR | os.O_DIRECT)
+fcntl.fcntl(fd, F_SET_RW_HINT, struct.pack("Q", RWH_WRITE_LIFE_LONG))
+os.pwrite(fd, mmap.mmap(-1, 4096), 0)' "$1"
+	value=$(awk '$1 > 0 { sum += $2 } END { print sum + 0 }' "$groups")
+}
+
+# For how long data will live is not lost on the way, where the kernel knows of it.
+t_hints() {
+	scsi
+	if ! [ -e "$groups" ]; then
+		note "the hints of this kernel are not for bios"
+		return
+	fi
+	hinted "$disk"
+	is "$value" 1 "the number of such writes, without a layer"
+	image "$disk" $((40 * c))
+	qed q "$disk"
+	note "with zeroes around it, then in place"
+	hinted "$dev"
+	is "$value" 1 "the number of such writes to a new cluster"
+	hinted "$dev"
+	is "$value" 1 "the number of such writes in place"
+}
+
 run "t_scsi" "a SCSI disk without provisioning" \
 	"t_scsi lbpu=1" "a SCSI disk with UNMAP" \
 	"t_scsi lbpws=1 lbprz=1" "a SCSI disk with WRITE SAME (16) that unmaps" \
@@ -338,6 +386,7 @@ run "t_scsi" "a SCSI disk without provisioning" \
 	"t_scsi atomic_wr=1" "a SCSI disk with atomic writes" \
 	t_refuses "a SCSI disk that refuses what it has offered" \
 	t_deallocates "zeroes that deallocate, and a linear layer" \
+	t_hints "how long data will live" \
 	t_physical "physical blocks larger than a cluster" \
 	t_large_clusters "clusters larger than what should be read ahead" \
 	t_null "a disk without discards and zeroes" \

@@ -88,6 +88,29 @@ t_full() {
 	io "$dev" "read:0:$((7 * c)):0x11"
 }
 
+# As often as a guest likes, and the log does not have all of it: ten in 5 s, as of all messages that
+# are limited
+t_often() {
+	local i changes=() before start told
+
+	null a 4
+	image "$dev" $((8 * mb))
+	linear l "$dev" $((16 * 128))
+	qed q "$dev" commit_interval 3600000 error_if_no_space
+	io "$dev" "write:0:$((7 * c)):0x11" flush
+	for i in {1..60}; do
+		changes+=("!ENOSPC/write:$((20 * c)):$c:0x99" "discard:0:$c" "write:0:$c:0x11")
+	done
+	before=$(events q)
+	start=$SECONDS
+	kmsg_mark
+	io "$dev" "${changes[@]}"
+	at_least $(($(events q) - before)) 120 "the number of events"
+	told=$(kmsg | grep -c 'switching from mode')
+	at_least "$told" 1 "what the log has of it"
+	at_most "$told" $((10 * ((SECONDS - start) / 5 + 2))) "what the log has of it"
+}
+
 # out_of_space to ro: what waits fails, and so does what comes
 t_failed() {
 	stack
@@ -276,6 +299,7 @@ t_defect() {
 }
 
 run t_full "rw and out_of_space" \
+	t_often "the same, as often as a guest likes" \
 	t_failed "out_of_space to ro, and to rw by another table" \
 	t_late "no space below, told in mode ro" \
 	t_no_metadata "fail, and from there to out_of_space, rw and ro" \

@@ -204,6 +204,47 @@ t_limit_lost() {
 	sound "$lower"
 }
 
+# The other way round: a device that only discards, and is another one when that has ended. It has
+# promised no zeroes.
+t_limit_gained() {
+	local guest reader layer size=$((16 * 128))
+
+	need_target delay
+	null a 1 discard=1
+	disk=$dev
+	truncate -s 1M "$tmp/image"
+	loop "$tmp/image"
+	lower=$dev
+	image "$disk" $((8 * mb))
+	dm l "0 $size linear $disk 0"
+	layer=$dev
+	qed q "$layer" commit_interval 3600000
+	guest=$dev
+	io "$guest" "write:0:$((2 * c)):0x11" flush
+	dm_swap l "0 $size delay $disk 0 4000 $disk 0 0"
+	bg "$bin/blk" io "$guest" "read:0:$c:0x11"
+	reader=$!
+	sleep 0.5
+	io "$guest" "discard:$c:$c"
+	commit q
+	is "$(status q reclaiming)" 1 "what is not free yet"
+	dd if="$disk" of="$lower" bs=64k count=16 oflag=direct conv=fsync status=none
+	dm_load l "0 $size linear $lower 0"
+	# when the read has ended, the discard waits for this
+	dm_suspend l
+	wait "$reader"
+	sleep 0.5
+	is "$(status q reclaiming)" 1 "what is not free yet"
+	dm_resume l
+	at_least "$(cat "/sys/block/${layer#/dev/}/queue/write_zeroes_max_bytes")" "$c" \
+		"the zeroes that are offered by now"
+	wait_for 20 status_is q reclaiming 0
+	is "$(status q zeroed)" 0 "the number of clusters that are known to be zero"
+	io "$guest" "read:0:$c:0x11" "read:$c:$c:0"
+	dm_remove q
+	sound "$lower"
+}
+
 # The space for them as data is that of a thin volume that has a snapshot.
 t_no_space() {
 	local guest zeroer pool first
@@ -247,4 +288,5 @@ run "t_hole punch" "zeroes that need no space, with data in cluster 1 behind a h
 	t_refused_punch "one that refuses those that need none" \
 	t_refused_beside "zeroes that are refused in part, while others wait" \
 	t_limit_lost "a device that has ceased to write zeroes" \
+	t_limit_gained "a device that writes zeroes when a discard has ended" \
 	t_no_space "zeroes that need space there, and have to wait for it"
