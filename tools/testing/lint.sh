@@ -115,6 +115,7 @@ for kernel in ${KERNELS:-6.1 6.12 backports}; do
 	[ "$kernel" = backports ] || check "sparse, $kernel" $here/build.sh --sparse "$kernel"
 done
 check "gcc W=1 and sparse, 32 bits" $here/cross.sh i386
+check "entries in one piece, 32 bits" $here/entries.sh
 check "gcc W=1, big-endian" $here/cross.sh s390
 check "checkpatch --strict" checkpatch
 check "kernel-doc" kernel_doc
