@@ -53,6 +53,9 @@ check-faults: setup
 check-stalls: setup
 	@$(foreach kernel,uml $(KERNELS),$(testing)/stalls/check -k $(kernel) -s 120 &&) true
 
+check-breaks: setup
+	@$(testing)/breaks/check
+
 check-power: setup
 	@$(foreach kernel,$(KERNELS),$(testing)/long.sh $(kernel) power_cuts \
 		CUTS=500 &&) true
@@ -116,6 +119,7 @@ help:
 	@echo '  make check-crash      power cuts, more of them than in make check'
 	@echo '  make check-faults     fail each I/O of the image, in all ways'
 	@echo '  make check-stalls     faults that need delays within the code, on all kernels'
+	@echo '  make check-breaks     put faults back, each of which a test has to catch'
 	@echo '  make check-power      1,000 cuts of the power of disks with a cache, and more'
 	@echo '  make check-swap       swap on an image, for ten minutes'
 	@echo '  make debug-kernel     build kernels that look for bugs'
@@ -129,5 +133,5 @@ help:
 	@echo '  make vm               a shell in a virtual machine with the module'
 
 .PHONY: all modules modules_install tools tools_install clean setup demo check check-crash \
-	check-faults check-stalls check-power check-swap check-debug check-fsck coverage debug-kernel \
-	fuzz-fsck lint bench bench-fsck vm help
+	check-faults check-stalls check-breaks check-power check-swap check-debug check-fsck \
+	coverage debug-kernel fuzz-fsck lint bench bench-fsck vm help

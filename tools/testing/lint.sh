@@ -101,7 +101,7 @@ breaks()
 {
 	local patch
 
-	for patch in "$here"/{crash,stalls}/breaks/*.patch; do
+	for patch in "$here"/{crash/,stalls/,}breaks/*.patch; do
 		patch -p1 --fuzz=0 -f -s --dry-run <"$patch" || {
 			echo "$patch does not apply"
 			return 1
