@@ -7,10 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "crc.h"
 #include "digest.h"
 #include "header.h"
 #include "map.h"
-#include "undo-file.h"
 
 struct digest {
 	struct qed_image img;
@@ -34,8 +34,8 @@ static void add_piece(struct digest *d, const char *buf, u64 offset, u64 length)
 		if (is_zero(buf + i, QED_ALIGNMENT))
 			continue;
 		place = htole64(offset + i);
-		d->crc = undo_crc(d->crc, &place, sizeof(place));
-		d->crc = undo_crc(d->crc, buf + i, QED_ALIGNMENT);
+		d->crc = qed_crc(d->crc, &place, sizeof(place));
+		d->crc = qed_crc(d->crc, buf + i, QED_ALIGNMENT);
 	}
 }
 
@@ -84,7 +84,6 @@ static int add_all(struct digest *d)
 	const char *why;
 	int r;
 
-	d->crc = undo_crc(0, &d->img.header, sizeof(d->img.header));
 	if (!qed_header_is_qed(&d->img, &why))
 		return 0;
 	r = qed_header_check(&d->img, &check);

@@ -9,12 +9,12 @@
 #include "image.h"
 
 /**
- * qed_digest_tables() - a checksum of an image's header and tables
+ * qed_digest_tables() - a checksum of an image's tables
  * @img: the image; what it says of the header is not used, nor changed
  * @digest: the result; the same for the same content, wherever there are holes
  *
  * Each table is read once. Of an image that is none, or whose header cannot be
- * understood, only the header counts.
+ * understood, nothing counts.
  * Return: 0 or what failed.
  */
 int qed_digest_tables(const struct qed_image *img, u32 *digest);

@@ -15,6 +15,7 @@
 #include "plan.h"
 #include "reconnect.h"
 #include "repair.h"
+#include "undo.h"
 
 /* In bytes */
 #define SMALL_MAP	4194304U
@@ -193,7 +194,9 @@ static int finish(struct qed_repair *repair)
 		if (finding.action)
 			header.features &= ~htole64(QED_F_NEED_CHECK);
 		header.autoclear_features = 0;
-		r = qed_write_header(repair->img, &header);
+		r = qed_undo_complete(repair->img->undo, repair->img, &header);
+		if (!r)
+			r = qed_write_header(repair->img, &header);
 		if (r)
 			return qed_fail(repair, r, "cannot write the header");
 	}
@@ -206,7 +209,7 @@ static int discard_free(struct qed_repair *repair)
 {
 	struct qed_image *img = repair->img;
 	u64 first = 0, next;
-	int r = 0;
+	int r = img->undo ? qed_begin(repair) : 0;
 
 	while (!r && first < img->nr_clusters) {
 		if (qed_stopped(img))

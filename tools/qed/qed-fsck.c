@@ -18,6 +18,7 @@
 #include "header.h"
 #include "open.h"
 #include "report.h"
+#include "undo-apply.h"
 #include "undo.h"
 
 /* Exit status, as of fsck(8): a sum */

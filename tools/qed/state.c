@@ -7,6 +7,7 @@
 
 #include "change.h"
 #include "state.h"
+#include "undo.h"
 
 int qed_fail(struct qed_repair *repair, int error, const char *what)
 {
@@ -122,6 +123,7 @@ int qed_begin(struct qed_repair *repair)
 		header.autoclear_features = htole64(QED_AF_REPAIR);
 	if (repair->tables && !repair->img->is_block)
 		header.autoclear_features |= htole64(QED_AF_END | repair->old_end);
+	header.autoclear_features |= htole64(qed_undo_mark(repair->img->undo));
 	r = qed_write_header(repair->img, &header);
 	if (r)
 		return qed_fail(repair, r, "cannot write the header");

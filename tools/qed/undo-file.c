@@ -11,9 +11,12 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "crc.h"
 #include "undo-file.h"
 
-#define UNDO_MAGIC		0x444e554445510002ULL
+/* The last two bytes are the version of the format. */
+#define UNDO_MAGIC		0x444e554445510003ULL
+#define UNDO_VERSION_BITS	16
 #define UNDO_RECORD_MAGIC	0x44524345U
 
 /* The heads are in blocks of their own: no write can spoil both. */
@@ -24,29 +27,12 @@ u64 undo_first_record(void)
 	return FIRST_RECORD;
 }
 
-u32 undo_crc(u32 crc, const void *data, size_t length)
-{
-	static u32 table[256];
-	const u8 *p = data;
-	u32 i, bit, value;
-
-	for (i = 0; !table[255] && i < 256; i++) {
-		value = i;
-		for (bit = 0; bit < 8; bit++)
-			value = value >> 1 ^ (value & 1 ? 0xedb88320U : 0);
-		table[i] = value;
-	}
-	for (crc = ~crc; length; length--)
-		crc = crc >> 8 ^ table[(crc ^ *p++) & 0xff];
-	return ~crc;
-}
-
 void undo_sectors(__le32 *crcs, const void *data, u64 length)
 {
 	const char *sector = data;
 
 	for (; length; length -= UNDO_SECTOR, sector += UNDO_SECTOR)
-		*crcs++ = htole32(undo_crc(0, sector, UNDO_SECTOR));
+		*crcs++ = htole32(qed_crc(0, sector, UNDO_SECTOR));
 }
 
 static int write_all(int fd, const void *buf, u64 offset, u64 length)
@@ -95,24 +81,33 @@ static ssize_t read_all(int fd, void *buf, u64 offset, size_t length)
 
 static u32 head_crc(const struct undo_head *head)
 {
-	return undo_crc(0, head, offsetof(struct undo_head, crc));
+	return qed_crc(0, head, offsetof(struct undo_head, crc));
 }
 
-int undo_commit(struct undo_file *file, enum undo_state state)
+static int write_head(struct undo_file *file)
 {
 	struct undo_head *head = &file->head;
 	char block[UNDO_SECTOR] = "";
 	u64 sequence = le64toh(head->sequence) + 1;
-	int r;
 
-	head->state = htole32(state);
 	head->sequence = htole64(sequence);
 	head->crc = htole32(head_crc(head));
 	memcpy(block, head, sizeof(*head));
-	r = write_all(file->fd, block, sequence % 2 * UNDO_BLOCK, sizeof(block));
-	if (!r && fsync(file->fd))
-		r = -errno;
-	return r;
+	return write_all(file->fd, block, sequence % 2 * UNDO_BLOCK, sizeof(block));
+}
+
+int undo_commit(struct undo_file *file)
+{
+	return fsync(file->fd) ? -errno : write_head(file);
+}
+
+int undo_set_state(struct undo_file *file, enum undo_state state)
+{
+	int r;
+
+	file->head.state = htole32(state);
+	r = write_head(file);
+	return !r && fsync(file->fd) ? -errno : r;
 }
 
 int undo_begin(struct undo_file *file, u64 size, u32 header)
@@ -133,48 +128,55 @@ int undo_begin(struct undo_file *file, u64 size, u32 header)
 		part = getpid();
 		memcpy(head->run + sizeof(part), &part, sizeof(part));
 	}
-	return undo_commit(file, UNDO_BEGUN);
+	return undo_set_state(file, UNDO_BEGUN);
 }
 
-/* 1, 0 if there is no valid one, or an error */
-static int read_slot(const struct undo_file *file, unsigned int slot, struct undo_head *head)
+static bool is_head(const struct undo_head *head, unsigned int slot)
 {
-	ssize_t n = read_all(file->fd, head, slot * UNDO_BLOCK, sizeof(*head));
-	u32 state;
+	u32 state = le32toh(head->state), is_complete = le32toh(head->is_complete);
 
-	if (n < 0)
-		return n;
-	state = le32toh(head->state);
-	return n == sizeof(*head) && le64toh(head->magic) == UNDO_MAGIC &&
-	       le32toh(head->crc) == head_crc(head) && state >= UNDO_BEGUN &&
-	       state <= UNDO_APPLIED && le64toh(head->sequence) % 2 == slot &&
+	if (state == UNDO_BEGUN ? is_complete : state == UNDO_COMPLETE ? is_complete != 1 :
+	    state > UNDO_APPLIED || is_complete > 1)
+		return false;
+	return le32toh(head->crc) == head_crc(head) && state &&
+	       le64toh(head->sequence) % 2 == slot &&
 	       le64toh(head->size) <= INT64_MAX && le64toh(head->size_left) <= INT64_MAX &&
 	       le64toh(head->end) >= FIRST_RECORD;
 }
 
+/* 1, 0 if there is no valid one, -EPROTO if it has another format, or another error */
+static int read_slot(const struct undo_file *file, unsigned int slot, struct undo_head *head)
+{
+	ssize_t n = read_all(file->fd, head, slot * UNDO_BLOCK, sizeof(*head));
+	u64 version;
+
+	if (n < 0)
+		return n;
+	if (n < (ssize_t)sizeof(*head))
+		return 0;
+	version = le64toh(head->magic) ^ UNDO_MAGIC;
+	if (!version)
+		return is_head(head, slot);
+	return version >> UNDO_VERSION_BITS ? 0 : -EPROTO;
+}
+
 int undo_read_head(struct undo_file *file)
 {
-	struct undo_head heads[2], *older;
-	int r[2], newer;
+	struct undo_head heads[2];
+	int r[2], slot;
 
-	for (newer = 0; newer < 2; newer++) {
-		r[newer] = read_slot(file, newer, &heads[newer]);
-		if (r[newer] < 0)
-			return r[newer];
+	for (slot = 0; slot < 2; slot++) {
+		r[slot] = read_slot(file, slot, &heads[slot]);
+		if (r[slot] < 0 && r[slot] != -EPROTO)
+			return r[slot];
 	}
-	if (!r[0] && !r[1])
+	if (r[0] <= 0 && r[1] <= 0)
+		return r[0] || r[1] ? -EPROTO : -EUCLEAN;
+	if (r[0] == r[1] && memcmp(heads[0].run, heads[1].run, sizeof(heads[0].run)))
 		return -EUCLEAN;
-	newer = !r[0] || (r[1] && le64toh(heads[1].sequence) > le64toh(heads[0].sequence));
-	older = &heads[r[!newer] ? !newer : newer];
-	/* a run that has ended wrote its head when all was durable */
-	if (le32toh(heads[newer].state) != UNDO_BEGUN)
-		older = &heads[newer];
-	if (memcmp(older->run, heads[newer].run, sizeof(older->run)))
-		return -EUCLEAN;
-	file->head = heads[newer];
-	file->durable_end = le64toh(older->end);
-	file->durable_nr = le64toh(older->nr);
-	file->durable_chain = le32toh(older->chain);
+	slot = r[0] <= 0 ||
+	       (r[1] > 0 && le64toh(heads[1].sequence) > le64toh(heads[0].sequence));
+	file->head = heads[slot];
 	return 0;
 }
 
@@ -185,7 +187,7 @@ int undo_read_head(struct undo_file *file)
 
 static u32 record_crc(const struct undo_file *file, const struct undo_record *record)
 {
-	return undo_crc(undo_crc(0, file->head.run, sizeof(file->head.run)), record,
+	return qed_crc(qed_crc(0, file->head.run, sizeof(file->head.run)), record,
 			offsetof(struct undo_record, crc));
 }
 
@@ -199,7 +201,7 @@ int undo_append(struct undo_file *file, enum undo_type type, u64 offset, u64 len
 		.offset = htole64(offset),
 		.length = htole64(length),
 		.data_length = htole32(data_length),
-		.data_crc = htole32(undo_crc(0, data, data_length)),
+		.data_crc = htole32(qed_crc(0, data, data_length)),
 	};
 	u64 end = le64toh(head->end);
 	int r;
@@ -212,7 +214,7 @@ int undo_append(struct undo_file *file, enum undo_type type, u64 offset, u64 len
 		return r;
 	head->end = htole64(end + sizeof(record) + data_length);
 	head->nr = htole64(le64toh(head->nr) + 1);
-	head->chain = htole32(undo_crc(le32toh(head->chain), &record.crc, sizeof(record.crc)));
+	head->chain = htole32(qed_crc(le32toh(head->chain), &record.crc, sizeof(record.crc)));
 	return 0;
 }
 
@@ -222,7 +224,9 @@ static bool is_sound(const struct undo_file *file, const struct undo_record *rec
 	u64 offset = le64toh(record->offset), length = le64toh(record->length);
 	u32 data_length = le32toh(record->data_length);
 
-	if (offset > INT64_MAX || length > INT64_MAX - offset)
+	if (record->reserved || offset > INT64_MAX || length > INT64_MAX - offset)
+		return false;
+	if (!length && le32toh(record->type) != UNDO_RESIZED)
 		return false;
 	switch (le32toh(record->type)) {
 	case UNDO_SAVED:
@@ -239,6 +243,7 @@ static bool is_sound(const struct undo_file *file, const struct undo_record *rec
 	case UNDO_WRITTEN_ZERO:
 	case UNDO_WRITTEN_ANY:
 	case UNDO_LEFT_ZERO:
+	case UNDO_LEFT_ANY:
 		return offset % UNDO_SECTOR == 0 && length % UNDO_SECTOR == 0 && !data_length;
 	case UNDO_RESIZED:
 		return !length && !data_length;
@@ -264,7 +269,7 @@ int undo_read_record(struct undo_file *file, u64 *at, struct undo_record *record
 	n = read_all(file->fd, data, *at + sizeof(*record), length);
 	if (n < 0)
 		return n;
-	if (n != length || le32toh(record->data_crc) != undo_crc(0, data, length))
+	if (n != length || le32toh(record->data_crc) != qed_crc(0, data, length))
 		return 0;
 	*at += sizeof(*record) + length;
 	return 1;

@@ -3,9 +3,14 @@
  * The format of undo files; not for users of the library.
  *
  * Two heads, of which the one with the higher sequence number counts, and then
- * records. A run appends records, and writes the other head, before it changes the
- * image: so all records that the older head tells of are durable. Integers are
- * little-endian.
+ * records. Before a run changes the image it appends records, makes them durable, and
+ * writes the other head, which becomes durable later. So what a head tells of was
+ * durable: it is there, or the file is damaged. A run that has ended by a power cut may
+ * have more, up to the first record that is not whole.
+ *
+ * The first records are about the image's header, which has the mark QED_AF_UNDO
+ * then, until the run has come to its end and the file says how it left the image.
+ * Integers are little-endian.
  */
 
 #ifndef QED_UNDO_FILE_H
@@ -23,9 +28,16 @@
 /* The most bytes of the image that a record with data, or checksums, is about */
 #define UNDO_PIECE		1048576U
 
+/*
+ * The mark of an image that is changed by a run with an undo file, or to which one is
+ * applied: an autoclear bit, which everybody else who writes clears. As long as it is there
+ * all that has happened to the image is known.
+ */
+#define QED_AF_UNDO		0x1000000000000000ULL	/* bit 60 */
+
 enum undo_state {
 	UNDO_BEGUN = 1,		/* a run is under way, or was killed */
-	UNDO_COMPLETE,		/* it has come to an end, and said how it left the image */
+	UNDO_COMPLETE,		/* it has said how it leaves the image; then goes the mark */
 	UNDO_APPLYING,
 	UNDO_APPLIED,
 };
@@ -39,6 +51,7 @@ enum undo_type {
 	UNDO_RESIZED,		/* the file gets the size @offset */
 	UNDO_LEFT,		/* what the run has left, like UNDO_WRITTEN */
 	UNDO_LEFT_ZERO,
+	UNDO_LEFT_ANY,
 };
 
 /**
@@ -47,7 +60,8 @@ enum undo_type {
  * @sequence: of the head
  * @run: random, of the run
  * @state: enum undo_state
- * @is_complete: the state is, or once was, UNDO_COMPLETE
+ * @is_complete: the state is, or once was, UNDO_COMPLETE: records of what was left
+ *	tell all, those of what was written are not needed any more
  * @size: of the image before the run, in bytes
  * @size_left: after it, if complete
  * @end: where the records end, in bytes
@@ -99,19 +113,11 @@ struct undo_record {
  * struct undo_file - an open undo file
  * @fd: of it
  * @head: the newest one; @end, @nr and @chain as of the next one
- * @durable_end: records end at least here; as of the older head if that is UNDO_BEGUN
- * @durable_nr: number of those
- * @durable_chain: and their chain
  */
 struct undo_file {
 	int fd;
 	struct undo_head head;
-	u64 durable_end, durable_nr;
-	u32 durable_chain;
 };
-
-/* Go on with a CRC, which begins with 0. */
-u32 undo_crc(u32 crc, const void *data, size_t length);
 
 /* The CRC of each sector of @length bytes, a multiple of UNDO_SECTOR */
 void undo_sectors(__le32 *crcs, const void *data, u64 length);
@@ -123,10 +129,13 @@ int undo_begin(struct undo_file *file, u64 size, u32 header);
 int undo_append(struct undo_file *file, enum undo_type type, u64 offset, u64 length,
 		const void *data, u32 data_length);
 
-/* Write the next head, with this state: what was appended is durable then. */
-int undo_commit(struct undo_file *file, enum undo_state state);
+/* Make durable what was appended, and then write the next head, which is not durable. */
+int undo_commit(struct undo_file *file);
 
-/* Read the heads. -EUCLEAN if this is no undo file */
+/* Write a head with another state, durably; of records that were not, some may be lost. */
+int undo_set_state(struct undo_file *file, enum undo_state state);
+
+/* Read the heads. -EUCLEAN if this is no undo file, -EPROTO if it has another format */
 int undo_read_head(struct undo_file *file);
 
 /**

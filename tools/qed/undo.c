@@ -10,6 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "crc.h"
 #include "digest.h"
 #include "image.h"
 #include "map.h"
@@ -27,6 +28,7 @@
  * @unknown: blocks that were discarded: what they read as can change
  * @is_used: there is something in it
  * @has_new: and that is not durable yet
+ * @is_complete: it tells how the image is left
  * @error: what failed
  * @buf: a piece
  */
@@ -36,7 +38,7 @@ struct qed_undo {
 	u64 size;
 	struct qed_map saved, any, unknown;
 	u64 saved_from;
-	bool is_used, has_new;
+	bool is_used, has_new, is_complete;
 	int error;
 	char *buf;
 };
@@ -107,7 +109,7 @@ int qed_undo_create(struct qed_undo **undo, const char *path, const struct qed_i
 		free_undo(u);
 		return r;
 	}
-	r = undo_begin(&u->file, img->size, undo_crc(0, &img->header, sizeof(img->header)));
+	r = undo_begin(&u->file, img->size, qed_crc(0, &img->header, sizeof(img->header)));
 	if (!r)
 		r = sync_folder(path);
 	if (!r) {
@@ -117,6 +119,11 @@ int qed_undo_create(struct qed_undo **undo, const char *path, const struct qed_i
 	unlink(path);
 	free_undo(u);
 	return r;
+}
+
+u64 qed_undo_mark(const struct qed_undo *u)
+{
+	return u ? QED_AF_UNDO : 0;
 }
 
 int qed_undo_error(const struct qed_undo *u)
@@ -145,7 +152,7 @@ int qed_undo_commit(struct qed_undo *u)
 
 	if (!u->has_new)
 		return u->error;
-	r = undo_commit(&u->file, UNDO_BEGUN);
+	r = undo_commit(&u->file);
 	if (!r)
 		u->has_new = false;
 	return fail(u, r);
@@ -205,12 +212,14 @@ static int append_range(struct qed_undo *u, struct qed_image *img, bool is_saved
 	return r;
 }
 
-/* Save all blocks of a range that are not saved yet */
+/* Save all blocks of a range that are not saved yet; that of the header is the first. */
 static int save(struct qed_undo *u, struct qed_image *img, u64 offset, u64 end)
 {
 	u64 from, to, last = div_up(min_u64(end, u->saved_from), UNDO_BLOCK);
-	int r;
+	int r = offset && !qed_map_test(&u->saved, 0) ? save(u, img, 0, 1) : 0;
 
+	if (r)
+		return r;
 	for (from = offset / UNDO_BLOCK; from < last; from = to) {
 		from = qed_map_next(&u->saved, from, last, false);
 		to = qed_map_next(&u->saved, from, last, true);
@@ -284,6 +293,8 @@ int qed_undo_write(struct qed_undo *u, struct qed_image *img, const void *buf, u
 {
 	int r;
 
+	if (u->is_complete)
+		return offset ? -EINVAL : 0;
 	if (is_announced(u, offset, length))
 		return qed_undo_commit(u);
 	r = save(u, img, offset, offset + length);
@@ -313,7 +324,7 @@ int qed_undo_punch(struct qed_undo *u, struct qed_image *img, u64 offset, u64 le
 
 int qed_undo_resize(struct qed_undo *u, struct qed_image *img, u64 size)
 {
-	int r = size < img->size ? save(u, img, size, img->size) : 0;
+	int r = save(u, img, size, max_u64(size, img->size));
 
 	if (!r)
 		r = append(u, UNDO_RESIZED, size, 0, NULL, 0);
@@ -340,61 +351,97 @@ int qed_undo_prepare(struct qed_undo *u, struct qed_image *img, u64 offset, u64 
  *----------------------------------------------------------------
  */
 
-/* Tell how the run has left all that it may have changed */
-static int append_left(struct qed_undo *u, struct qed_image *img)
+/* What is not known is told, too: nothing is left out */
+static int append_block_range(struct qed_undo *u, struct qed_image *img, u64 from, u64 to)
 {
-	u64 end = div_up(min_u64(u->saved_from, img->size), UNDO_BLOCK), from = 0, to;
-	int r = 0;
+	u64 end = min_u64(to * UNDO_BLOCK, round_up(img->size, UNDO_SECTOR));
+
+	from *= UNDO_BLOCK;
+	if (qed_map_test(&u->unknown, from / UNDO_BLOCK))
+		return append(u, UNDO_LEFT_ANY, from, end - from, NULL, 0);
+	return append_range(u, img, false, from, end);
+}
+
+/* The first block is that of the header, which will be another one */
+static int append_header(struct qed_undo *u, struct qed_image *img,
+			 const struct qed_header *header)
+{
+	u64 length = min_u64(UNDO_BLOCK, round_up(img->size, UNDO_SECTOR));
+	__le32 crcs[UNDO_BLOCK / UNDO_SECTOR];
+	int r = qed_read(img, u->buf, 0, length);
+
+	if (r)
+		return r;
+	if (header)
+		memcpy(u->buf, header, sizeof(*header));
+	undo_sectors(crcs, u->buf, length);
+	return append(u, UNDO_LEFT, 0, length, crcs, length / UNDO_SECTOR * sizeof(*crcs));
+}
+
+/* Tell how the run has left all that it may have changed */
+static int append_left(struct qed_undo *u, struct qed_image *img, const struct qed_header *header)
+{
+	u64 end = min_u64(u->saved_from, img->size) / UNDO_BLOCK, from = 1, to;
+	int r = append_header(u, img, header);
 
 	while (!r && (from = qed_map_next(&u->saved, from, end, true)) < end) {
 		to = qed_map_next(&u->saved, from, end, false);
-		/* not what was discarded */
-		if (qed_map_test(&u->unknown, from)) {
-			from = qed_map_next(&u->unknown, from, to, false);
-			continue;
-		}
-		to = qed_map_next(&u->unknown, from, to, true);
-		r = append_range(u, img, false, from * UNDO_BLOCK,
-				 min_u64(to * UNDO_BLOCK, round_up(img->size, UNDO_SECTOR)));
+		to = qed_map_next(&u->unknown, from, to, !qed_map_test(&u->unknown, from));
+		r = append_block_range(u, img, from, to);
 		from = to;
 	}
 	/* what was cut off and is there again, and what is new */
-	from = round_down(u->saved_from, UNDO_BLOCK);
-	if (!r && img->size > from)
-		r = append_range(u, img, false, from, round_up(img->size, UNDO_SECTOR));
+	end = max_u64(end, 1) * UNDO_BLOCK;
+	if (!r && img->size > end &&
+	    (img->size > u->saved_from || qed_map_test(&u->saved, end / UNDO_BLOCK)))
+		r = append_range(u, img, false, end, round_up(img->size, UNDO_SECTOR));
 	return r;
 }
 
-static int complete(struct qed_undo *u, struct qed_image *img)
+static int complete(struct qed_undo *u, struct qed_image *img, const struct qed_header *header)
 {
 	struct undo_head *head = &u->file.head;
 	u32 digest = 0;
-	int r = qed_sync(img);
+	int r = append_left(u, img, header);
 
-	if (!r)
-		r = append_left(u, img);
 	if (!r)
 		r = qed_digest_tables(img, &digest);
 	if (!r)
-		r = undo_commit(&u->file, UNDO_BEGUN);
+		r = undo_commit(&u->file);
 	if (r)
 		return r;
 	head->size_left = htole64(img->size);
 	head->tables = htole32(digest);
 	head->is_complete = htole32(1);
-	return undo_commit(&u->file, UNDO_COMPLETE);
+	r = undo_set_state(&u->file, UNDO_COMPLETE);
+	u->is_complete = !r;
+	return r;
+}
+
+int qed_undo_complete(struct qed_undo *u, struct qed_image *img, const struct qed_header *header)
+{
+	int r;
+
+	if (!u)
+		return 0;
+	r = save(u, img, 0, sizeof(*header));
+	return fail(u, r ? r : complete(u, img, header));
 }
 
 int qed_undo_finish(struct qed_undo *u, struct qed_image *img)
 {
-	int r = 0;
+	int r;
 
 	if (!u)
 		return 0;
-	if (u->is_used)
-		r = u->error ? u->error : complete(u, img);
-	else if (unlink(u->path))
+	r = u->error;
+	if (!u->is_used && unlink(u->path))
 		r = -errno;
+	if (!r && u->is_used && !u->is_complete) {
+		r = qed_sync(img);
+		if (!r)
+			r = complete(u, img, NULL);
+	}
 	free_undo(u);
 	return r;
 }

@@ -4,7 +4,7 @@
  *
  * A file knows what each place that a run overwrites was, what the run wrote there,
  * and in the end what it left, so that it can tell whether an image is the one that
- * it belongs to, and has not been changed otherwise since.
+ * it belongs to, and has not been changed otherwise since. undo-apply.h takes back.
  */
 
 #ifndef QED_UNDO_H
@@ -12,6 +12,7 @@
 
 #include "common.h"
 
+struct qed_header;
 struct qed_image;
 
 struct qed_undo;
@@ -27,9 +28,9 @@ struct qed_undo;
 int qed_undo_create(struct qed_undo **undo, const char *path, const struct qed_image *img);
 
 /*
- * To be called before a change of the image: what gets lost is saved, and what will be
- * there is noted. All of it is durable when they return. Return: 0 or what failed,
- * which qed_undo_error() tells from then on.
+ * To be called before a change of the image, of which the header's is the first: what gets
+ * lost is saved, and what will be there is noted. All of it is durable when they return.
+ * Return: 0 or what failed, which qed_undo_error() tells from then on.
  */
 
 int qed_undo_write(struct qed_undo *undo, struct qed_image *img, const void *buf, u64 offset,
@@ -54,32 +55,34 @@ int qed_undo_resize(struct qed_undo *undo, struct qed_image *img, u64 size);
 int qed_undo_prepare(struct qed_undo *undo, struct qed_image *img, u64 offset, u64 length);
 int qed_undo_commit(struct qed_undo *undo);
 
+/* Autoclear bits that the image is to have as long as it is changed */
+u64 qed_undo_mark(const struct qed_undo *undo);
+
 /* What failed when something was to be saved; 0 if nothing did, or if there is no file. */
 int qed_undo_error(const struct qed_undo *undo);
+
+/**
+ * qed_undo_complete() - tell how the image is left
+ * @undo: the file; NULL is allowed
+ * @img: the image, whose changes are durable
+ * @header: will be written next, without the mark; this is the last change, and it has not
+ *	to be announced
+ *
+ * After that the file is applied only to an image that is exactly so.
+ * Return: 0 or what failed.
+ */
+int qed_undo_complete(struct qed_undo *undo, struct qed_image *img,
+		      const struct qed_header *header);
 
 /**
  * qed_undo_finish() - close an undo file
  * @undo: the file, which is gone after that; NULL is allowed
  * @img: the image, which will not be changed any more
  *
- * A file without content is removed.
- * Return: 0 or what failed. The file is like that of a run that was killed then.
+ * A file without content is removed. What it lacks about how the image is left is added if
+ * all changes are durable; else it is like that of a run that was killed then.
+ * Return: 0 or what failed.
  */
 int qed_undo_finish(struct qed_undo *undo, struct qed_image *img);
-
-/**
- * qed_undo_apply() - take back what was done to an image
- * @path: of the undo file
- * @img: the image, writable
- * @force: also if the image was changed since, or is another one
- * @error: what is wrong, for the user, if it fails; overwritten by the next call
- *
- * Nothing is written unless all of the file is sound and belongs to what is in the
- * image. If that fails in the middle it can be repeated. @img->modified tells whether
- * there was something to be taken back.
- * Return: 0, -EUCLEAN if the file is none or is damaged, -ESTALE if it does not belong
- * to the image as it is, or what failed.
- */
-int qed_undo_apply(const char *path, struct qed_image *img, bool force, const char **error);
 
 #endif /* QED_UNDO_H */

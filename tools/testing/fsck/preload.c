@@ -15,8 +15,8 @@
  *			what was written since the last one is not on the disk then, and
  *			posix_fadvise(POSIX_FADV_DONTNEED) shows that
  *   FSCK_SYNC_ONCE=N	only N fails, which is how the kernel tells of an error
- *   FSCK_UNDO=FILE	abort if there is a change while something that was written to
- *			this one is not durable
+ *   FSCK_UNDO=FILE	abort if there is a change, or a head is written to this one, while
+ *			records that were written to it are not durable, or another state
  *   FSCK_DELAY=N	each change takes N microseconds
  *   FSCK_TRACE=FILE	append all changes and fdatasync() to a file
  *
@@ -36,6 +36,10 @@
 #include <unistd.h>
 
 enum { TYPE_WRITE = 1, TYPE_ALLOCATE, TYPE_SIZE, TYPE_SYNC };
+
+/* Of undo files, see tools/qed/undo-file.h */
+#define FIRST_RECORD	8192
+#define UNDO_BEGUN	1U
 
 static long changes, reads, syncs;
 
@@ -76,6 +80,15 @@ static void trace(unsigned long long type, off_t offset, off_t length, int mode,
 	    (data_length && write(fd, data, data_length) < 0))
 		abort();
 	close(fd);
+}
+
+/*
+ * A head of an undo file that tells only of more records, which are durable already, and of no
+ * other state, which is its ninth word
+ */
+static bool is_late_head(const void *buf, off64_t offset)
+{
+	return offset < FIRST_RECORD && ((const unsigned int *)buf)[8] == UNDO_BEGUN;
 }
 
 /* Count a change. True if it is to fail. */
@@ -152,8 +165,11 @@ ssize_t pwrite64(int fd, const void *buf, size_t length, off64_t offset)
 
 	if (count(fd))
 		return -1;
-	if (is_file(fd, "FSCK_UNDO"))
-		undo_is_dirty = true;
+	if (is_file(fd, "FSCK_UNDO")) {
+		if (undo_is_dirty && offset < FIRST_RECORD)
+			abort();
+		undo_is_dirty |= !is_late_head(buf, offset);
+	}
 	if (is_image(fd)) {
 		if (number("FSCK_SYNC"))
 			keep_before(fd, length, offset);

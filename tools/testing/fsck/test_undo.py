@@ -2,21 +2,25 @@
 """Tests of qed-fsck: an undo file knows its image and its state, see tests.py."""
 
 import contextlib
+import itertools
 import os
 import random
+import resource
 import shutil
 import signal
 import struct
 import zlib
 
 import qedimg
-from test_fsck import (CLEAN, M, OPERATION, REPAIRED, copy, damaged, digest, edit, equal, fsck,
-                       loop_device, loop_devices, need_check, populated, preload, read_trace,
-                       replay, report, test, three_faults, true, victims)
+from test_fsck import (BUILT, CLEAN, M, OPERATION, REPAIRED, copy, damaged, digest, edit, equal,
+                       fsck, loop_device, loop_devices, need_check, populated, preload,
+                       read_trace, replay, report, test, three_faults, true, victims)
 
 HEAD, RECORD, FIRST = struct.Struct("<QQ16sIIQQQQIIII"), struct.Struct("<IIQQIIII"), 8192
 BEGUN, COMPLETE, APPLYING, APPLIED = 1, 2, 3, 4
-SAVED = 1
+SAVED, SAVED_ZERO, WRITTEN, WRITTEN_ZERO, WRITTEN_ANY, RESIZED, LEFT, LEFT_ZERO, LEFT_ANY = range(
+    1, 10)
+MAGIC = 0x444e554445510003
 
 
 class Undo:
@@ -26,7 +30,7 @@ class Undo:
         with open(path, "rb") as file:
             self.data = file.read()
         heads = [HEAD.unpack_from(self.data, at) for at in (0, 4096)]
-        heads = [head for head in heads if head[0] == 0x444e554445510002]
+        heads = [head for head in heads if head[0] == MAGIC]
         heads.sort(key=lambda head: head[1])
         self.run, self.state = heads[-1][2:4]
         self.ends = [head[7] for head in heads]
@@ -58,6 +62,28 @@ class Undo:
     def crc(self, record):
         """The CRC of a record without its last two members."""
         return zlib.crc32(record, zlib.crc32(self.run))
+
+    def longer(self, records):
+        """The file with more records: (type, offset, length, data) of each."""
+        slot = max((0, 4096), key=lambda at: HEAD.unpack_from(self.data, at)[1])
+        return forged(list(HEAD.unpack_from(self.data, slot)), self.data[FIRST:self.ends[-1]],
+                      records)
+
+
+def forged(head, old, records):
+    """A file with this head, and records behind those that it tells of"""
+    run, chain, parts = zlib.crc32(head[2]), head[9], [old]
+    for kind, offset, length, data in records:
+        record = struct.pack("<IIQQII", 0x44524345, kind, offset, length, len(data),
+                             zlib.crc32(data))
+        crc = struct.pack("<I", zlib.crc32(record, run))
+        chain = zlib.crc32(crc, chain)
+        parts += [record, crc, bytes(4), data]
+    out = b"".join(parts)
+    head[7:10] = FIRST + len(out), head[8] + len(records), chain
+    head[12] = zlib.crc32(HEAD.pack(*head)[:-4])
+    slot = head[1] % 2 * 4096
+    return bytes(slot) + HEAD.pack(*head) + bytes(FIRST - slot - HEAD.size) + out
 
 
 def refused(undo, path, word, status=OPERATION):
@@ -267,23 +293,27 @@ def undo_damaged(tmp):
             file.write(content)
         count += judge_spoiled(tmp, "complete, " + name, undo, left, was)
     true(count > 60, "refused %d times" % count)
-    for kill in (4, 8):
+    # killed before a change, or when it was made
+    for kill, how in ((4, "kill"), (4, "torn"), (8, "kill"), (8, "torn")):
         left = copy(was, tmp + "/left.qed")
         os.unlink(undo)
-        equal(fsck("-yf", "--undo", undo, left, env=preload(left, kill=kill))[0], -signal.SIGKILL)
+        equal(fsck("-yf", "--undo", undo, left, env=preload(left, **{how: kill}))[0],
+              -signal.SIGKILL)
         with open(undo, "rb") as file:
             data = file.read()
-        # the last batch may not be there, before its change is made
-        durable = min(Undo(undo).ends)
+        # what heads tell of was durable before they were written
+        durable = Undo(undo).ends[-1]
         for name, content in spoiled(data, kill):
             with open(undo, "wb") as file:
                 file.write(content)
-            what = "killed before %d, %s" % (kill, name)
+            what = "%s %d, %s" % (how, kill, name)
             was_refused = judge_spoiled(tmp, what, undo, left, was)
             if name.startswith("cut to") and FIRST < len(content) < durable:
                 true(was_refused, what)
             if len(content) >= durable and data[:durable] == content[:durable]:
                 true(not was_refused, what)
+            if data[FIRST:durable] != content[FIRST:durable]:
+                true(was_refused, what)
 
 
 @test
@@ -301,6 +331,90 @@ def undo_unknown_record(tmp):
         with open(undo, "wb") as out:
             out.write(file.sealed(at, RECORD.pack(*fields)))
         refused(undo, path, "damaged")
+
+
+@test
+def undo_overlaps(tmp):
+    """records that save, or tell what was left of, the same place are refused"""
+    _, path, undo = repaired(tmp)
+    file = Undo(undo)
+    records = [RECORD.unpack_from(file.data, at) for at, _, _ in file.records()]
+    count = 0
+    for more in ((SAVED_ZERO, LEFT_ZERO), (SAVED, LEFT), (LEFT_ANY,)):
+        for kind in more:
+            like = SAVED if kind in (SAVED, SAVED_ZERO) else LEFT
+            for _, other, offset, length, _, _, _, _ in records:
+                if other != like:
+                    continue
+                data = b"" if kind > LEFT or kind == SAVED_ZERO else bytes(
+                    4096 if kind == SAVED else 32)
+                with open(undo, "wb") as out:
+                    out.write(file.longer([(kind, offset + (length - 1) // 4096 * 4096, 4096,
+                                            data)]))
+                refused(undo, path, "damaged at byte")
+                count += 1
+    true(count > 10, count)
+    # what is beside is none
+    with open(undo, "wb") as out:
+        out.write(file.longer([(LEFT_ANY, 1 << 40, 4096, b"")]))
+    fsck("--undo-apply", undo, path, status=REPAIRED)
+
+
+@test
+def undo_of_version(tmp):
+    """the file of another version is refused as such"""
+    _, path, undo = repaired(tmp)
+    with open(undo, "r+b") as file:
+        for slot in (0, 4096):
+            file.seek(slot)
+            file.write(b"\2")
+    refused(undo, path, "another version of qed-fsck")
+
+
+def limited(undo, path):
+    """Apply a file within 8 MiB besides three times its size: (status, errors, seconds)"""
+    most = 8 * M + 3 * os.path.getsize(undo)
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    status, _, err = fsck("--undo-apply", undo, path, preexec_fn=lambda: resource.setrlimit(
+        resource.RLIMIT_DATA, (most, most)))
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return status, err, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def hostile(header, size):
+    """(name, records) of files that want much to be done; the image has 5 MiB, then a hole"""
+    first, rest = (SAVED, 0, 4096, header), (SAVED_ZERO, 4096, size - 4096, b"")
+    yield "all is zero, again and again", [first, rest] + [
+        (WRITTEN_ZERO, 4096, size - 4096 * n, b"") for n in range(50000)]
+    yield "a place, again and again", [first, rest] + [
+        (WRITTEN, M, M, bytes(8192)) for _ in range(1000)]
+    yield "every second block", [first] + [
+        (SAVED_ZERO, 8192 * n, 4096, b"") for n in range(1, 50000)]
+    yield "every second block of a hole", [first] + [
+        (SAVED_ZERO, size // 2 + 8192 * n, 4096, b"") for n in range(50000)]
+    yield "sizes", [first] + [(RESIZED, n << 40, 0, b"") for n in range(50000)]
+    yield "anything", [first, rest] + [
+        (WRITTEN_ANY, n << 13, 4096, b"") for n in range(50000)]
+
+
+@test
+def undo_hostile(tmp):
+    """files that want much to be done take time and memory as their size"""
+    path, undo = populated(tmp + "/a.qed"), tmp + "/undo"
+    with open(path, "r+b") as file:
+        header = file.read(4096)
+        file.seek(M)
+        file.write(os.urandom(4 * M))
+    size = 1 << 42
+    os.truncate(path, size)
+    head = [MAGIC, 1, bytes(16), BEGUN, 0, size, 0, FIRST, 0, 0, 0, 0, 0]
+    for name, records in hostile(header, size):
+        with open(undo, "wb") as out:
+            out.write(forged(list(head), b"", records))
+        status, err, seconds = limited(undo, path)
+        print("# %s: %.2f s, file of %d KiB" % (name, seconds, os.path.getsize(undo) >> 10))
+        true(status in (CLEAN, REPAIRED) or "the image has changed" in err, (name, status, err))
+        true(seconds < 2, name)
 
 
 @test
@@ -386,7 +500,8 @@ def undo_after_failed_sync(tmp):
                 break
             count += 1
             what = "%s, barrier %d" % (name, number)
-            equal(Undo(undo).state, BEGUN, what)
+            # before the last one the file tells how the image is left
+            true(Undo(undo).state in (BEGUN, COMPLETE), what)
             # what could not be written is not on the disk
             epochs = read_trace(trace)
             disk = os.open(copy(path, trial), os.O_RDWR)
@@ -440,6 +555,83 @@ def undo_of_killed_and_finished(tmp):
                 equal(digest(trial), digest(path), what)
             else:
                 equal(digest(trial), before, what)
+
+
+def use(path, is_block):
+    """Allocate a cluster, as a guest would, and clear what is not known."""
+    with edit(path) as img:
+        img.hdr.autoclear_features = 0
+        img.write_header()
+        table, cluster = img.table_of(0), img.hdr.cluster_size
+        index = next(i for i in range(100) if not img.get_entry(table, i))
+        where = os.path.getsize(path) - cluster if is_block else img.new_clusters(1)
+        img.set_entry(table, index, where)
+        img.disk.write(where, b"guest's" * 1000)
+
+
+def victims_and_device(tmp):
+    """Some runs, and one of a device: (name, path, options, is it one?)"""
+    for name, path, options in list(victims(tmp))[2:9:2]:
+        yield name, path, options, False
+    path = populated(tmp + "/w.qed")
+    with open(path, "ab") as file:
+        file.write(os.urandom(20 * 8192))
+    yield "discard", path, ["-yf", "--discard"], True
+
+
+@test
+def undo_of_killed_and_used(tmp):
+    """a run was killed at any call, the image then repaired, if need be, and used: not undone"""
+    count = 0
+    for name, path, options, is_block in victims_and_device(tmp):
+        for number in itertools.count(4, 1 if is_block else 3):
+            trial, undo = copy(path, tmp + "/trial.qed"), tmp + "/undo"
+            with contextlib.suppress(OSError):
+                os.unlink(undo)
+            env = {"LD_PRELOAD": os.path.join(BUILT, "disturb.so"), "FSCK_IMAGE": trial,
+                   "FSCK_BLOCK": str(int(is_block))}
+            if fsck(*options, "--undo", undo, trial, env=dict(
+                    env, FSCK_CALL=str(number), FSCK_HOW="kill"))[0] != -signal.SIGKILL:
+                break
+            if digest(trial) == digest(path):
+                continue
+            if need_check(trial):
+                fsck(*options, trial, env=env)
+            use(trial, is_block)
+            before = digest(trial)
+            what = "%s, call %d" % (name, number)
+            status = fsck("--undo-apply", undo, trial, env=env)[0]
+            true(status in (CLEAN, OPERATION), what)
+            equal(digest(trial), before, what)
+            count += 1
+    true(count > 20, count)
+    print("# %d kills" % count)
+
+
+@test
+def undo_of_interrupted(tmp):
+    """taking back was interrupted, the image then repaired and used: it does not go on"""
+    count = 0
+    for name, path, options in list(victims(tmp))[:8:2]:
+        left, undo = copy(path, tmp + "/left.qed"), tmp + "/undo"
+        with contextlib.suppress(OSError):
+            os.unlink(undo)
+        fsck(*options, "--undo", undo, left, status=REPAIRED)
+        for number in range(1, 200, 2):
+            trial, file = copy(left, tmp + "/trial.qed"), copy(undo, tmp + "/undo2")
+            if fsck("--undo-apply", file, trial,
+                    env=preload(trial, kill=number))[0] != -signal.SIGKILL:
+                break
+            if digest(trial) == digest(path):
+                continue
+            fsck("-yf", trial)
+            use(trial, False)
+            before = digest(trial)
+            fsck("--undo-apply", file, trial, status=OPERATION)
+            equal(digest(trial), before, "%s, change %d" % (name, number))
+            count += 1
+    true(count > 10, "killed %d times" % count)
+    print("# %d kills" % count)
 
 
 @test
