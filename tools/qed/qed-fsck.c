@@ -3,6 +3,7 @@
  * qed-fsck - check and repair a QED image, see qed-fsck(8)
  */
 
+#define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
@@ -142,6 +143,15 @@ static const struct option long_options[] = {
 	{ }
 };
 
+/* The exit status, in which it counts if something could not be printed */
+static int end_output(int status)
+{
+	if (!fflush(stdout) && !ferror(stdout))
+		return status;
+	fprintf(stderr, "qed-fsck: cannot write to standard output\n");
+	return status | EXIT_OPERATION;
+}
+
 static void usage_error(const char *what)
 {
 	fprintf(stderr, "qed-fsck: %s\nTry qed-fsck --help.\n", what);
@@ -279,10 +289,10 @@ static void parse_option(struct arguments *args, int option)
 		break;
 	case 'h':
 		fputs(help, stdout);
-		exit(0);
+		exit(end_output(0));
 	case 'V':
 		puts("qed-fsck " QED_VERSION);
-		exit(0);
+		exit(end_output(0));
 	default:
 		usage_error("an option is not known, or lacks its argument");
 	}
@@ -298,8 +308,10 @@ static unsigned int default_threads(void)
 static void check_arguments(struct arguments *args)
 {
 	if (args->undo_apply) {
-		if (args->mode || args->undo || args->compact || args->discard)
-			usage_error("--undo-apply goes only with --force and --json");
+		if (args->mode || args->undo || args->compact || args->discard || args->search ||
+		    args->has_geometry || args->orphans || args->nr_places || args->always ||
+		    args->stats || args->direct)
+			usage_error("--undo-apply goes only with --force, --json and -q");
 		return;
 	}
 	if (args->mode == 'r')
@@ -406,7 +418,7 @@ static int check(const struct arguments *args, struct qed_reporter *reporter, st
 	struct qed_fsck_result result;
 	char error[640] = "";
 	int r, r2, status;
-	bool undo_failed;
+	bool undo_failed, cannot_read;
 
 	memcpy(options.places, args->places, sizeof(options.places));
 	r = qed_fsck(img, &options, &result);
@@ -416,11 +428,13 @@ static int check(const struct arguments *args, struct qed_reporter *reporter, st
 		snprintf(error, sizeof(error), "%s: %s", result.what ? result.what : "failed",
 			 strerror(-r));
 	undo_failed = qed_undo_error(img->undo);
+	cannot_read = qed_undo_was_reading(img->undo);
 	r2 = qed_undo_finish(img->undo, img);
 	img->undo = NULL;
 	if (undo_failed || (r2 && !r)) {
 		r = r2;
-		snprintf(error, sizeof(error), "undo file %.512s: %s", args->undo, strerror(-r));
+		snprintf(error, sizeof(error), "undo file %.512s: %s%s", args->undo,
+			 cannot_read ? "the image cannot be read: " : "", strerror(-r));
 	}
 	reporter->note = args->discard && !img->is_block ? no_device : NULL;
 	status = exit_status(r, img, &result);
@@ -454,8 +468,8 @@ static int apply_undo(const struct arguments *args, struct qed_reporter *reporte
 	return fail(reporter, error);
 }
 
-/* Does something that is printed go into the image? Then no more of it does. */
-static bool prints_into_image(const struct arguments *args, const struct qed_image *img)
+/* Does something that is printed go into this file? Then no more of it does. */
+static bool prints_into(const struct arguments *args, int file)
 {
 	int fds[] = { STDOUT_FILENO, STDERR_FILENO, args->progress_fd };
 	bool found = false;
@@ -463,7 +477,7 @@ static bool prints_into_image(const struct arguments *args, const struct qed_ima
 	int null;
 
 	for (i = 0; i < ARRAY_SIZE(fds); i++) {
-		if (fds[i] < 0 || !qed_is_same_file(fds[i], img->fd))
+		if (fds[i] < 0 || !qed_is_same_file(fds[i], file))
 			continue;
 		found = true;
 		null = open("/dev/null", O_RDWR | O_CLOEXEC);
@@ -474,10 +488,21 @@ static bool prints_into_image(const struct arguments *args, const struct qed_ima
 	return found;
 }
 
+/* The same of the undo file to be applied, if there is one */
+static bool prints_into_undo(const struct arguments *args)
+{
+	int fd = args->undo_apply ? open(args->undo_apply, O_PATH | O_CLOEXEC) : -1;
+	bool found = fd >= 0 && prints_into(args, fd);
+
+	if (fd >= 0)
+		close(fd);
+	return found;
+}
+
 static int search_geometry(struct qed_reporter *reporter, struct qed_image *img)
 {
 	struct qed_proposal proposals[QED_MAX_PROPOSALS];
-	unsigned int nr, i;
+	unsigned int nr;
 	char error[256];
 	int r = qed_geometry_search(img, proposals, &nr);
 
@@ -487,11 +512,7 @@ static int search_geometry(struct qed_reporter *reporter, struct qed_image *img)
 	}
 	if (!nr)
 		return fail(reporter, "no tables were found");
-	for (i = 0; i < nr; i++)
-		printf("--geometry cluster=%llu,table=%llu,l1=%llu,size=%llu  # %llu tables\n",
-		       proposals[i].geometry.cluster_size, proposals[i].geometry.table_size,
-		       proposals[i].geometry.l1_offset, proposals[i].geometry.image_size,
-		       proposals[i].tables);
+	qed_report_proposals(reporter, proposals, nr);
 	return 0;
 }
 
@@ -516,8 +537,10 @@ static int work_on(const struct arguments *args, struct qed_reporter *reporter,
 	char error[1024];
 	int r;
 
-	if (prints_into_image(args, img))
+	if (prints_into(args, img->fd))
 		return fail(reporter, "is where the output goes");
+	if (prints_into_undo(args))
+		return fail(reporter, "the undo file is where the output goes");
 	/* an undo file can be what an image lacks to be one */
 	if (args->undo_apply)
 		return apply_undo(args, reporter, img);
@@ -577,13 +600,9 @@ int main(int argc, char **argv)
 
 	if (qed_image_open(&img, args.path, args.mode != 'n', args.force && args.mode == 'n',
 			   &error))
-		return fail(&reporter, error);
+		return end_output(fail(&reporter, error));
 	img.stop = &stop;
 	status = work_on(&args, &reporter, &img);
 	qed_image_close(&img);
-	if (fflush(stdout) || ferror(stdout)) {
-		fprintf(stderr, "qed-fsck: cannot write to standard output\n");
-		status |= EXIT_OPERATION;
-	}
-	return status;
+	return end_output(status);
 }

@@ -273,3 +273,33 @@ void json_undone(struct qed_reporter *reporter, const char *file, int exit_statu
 	print_members(object);
 	puts("}");
 }
+
+static struct json_object *proposal_object(const struct qed_proposal *proposal)
+{
+	struct json_object *object = json_object_new_object();
+
+	add_number(object, "cluster-size", proposal->geometry.cluster_size);
+	add_number(object, "table-size",
+		   proposal->geometry.table_size * proposal->geometry.cluster_size);
+	add_number(object, "l1-offset", proposal->geometry.l1_offset);
+	add_number(object, "image-size", proposal->geometry.image_size);
+	add_number(object, "tables", proposal->tables);
+	return object;
+}
+
+void json_proposals(struct qed_reporter *reporter, const struct qed_proposal *proposals,
+		    unsigned int nr)
+{
+	struct json_object *object = json_object_new_object();
+	struct json_object *array = json_object_new_array();
+	unsigned int i;
+
+	for (i = 0; i < nr; i++)
+		json_object_array_add(array, proposal_object(&proposals[i]));
+	print_head(reporter);
+	json_object_object_add(object, "proposals", array);
+	add_number(object, "exit-status", 0);
+	putchar(',');
+	print_members(object);
+	puts("}");
+}

@@ -291,10 +291,16 @@ static const char *damage_advice(const struct qed_reporter *reporter,
 static const char *waste_advice(const struct qed_reporter *reporter,
 				const struct qed_fsck_result *result)
 {
+	if (result->found[QED_ORPHAN_TABLE] > result->fixed[QED_ORPHAN_TABLE])
+		return "a table was lost: -y --orphans reconnect puts back those whose place is known, "
+		       "--orphans free gives them up";
 	if (reporter->mode == 'y')
 		return NULL;
 	if (result->found[QED_L1_ENTRY_BEYOND_SIZE] || result->found[QED_L2_ENTRY_BEYOND_SIZE])
 		return "-y drops what is beyond the size, if that is what it should be";
+	if (result->found[QED_MOSTLY_LEAKED])
+		return "much was lost, if this is no leak: -y frees it, and with --undo FILE that can "
+		       "be taken back";
 	return "-pf frees what is leaked";
 }
 
@@ -353,4 +359,17 @@ void text_undone(struct qed_reporter *reporter)
 	else
 		printf("%s: is as before the run already, nothing was changed\n",
 		       reporter->name);
+}
+
+void text_proposals(const struct qed_proposal *proposals, unsigned int nr)
+{
+	const struct qed_geometry *geometry;
+	unsigned int i;
+
+	for (i = 0; i < nr; i++) {
+		geometry = &proposals[i].geometry;
+		printf("--geometry cluster=%llu,table=%llu,l1=%llu,size=%llu  # %llu tables\n",
+		       geometry->cluster_size, geometry->table_size, geometry->l1_offset,
+		       geometry->image_size, proposals[i].tables);
+	}
 }

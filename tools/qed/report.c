@@ -269,6 +269,15 @@ void qed_report_undone(struct qed_reporter *reporter, const char *file, int exit
 		text_undone(reporter);
 }
 
+void qed_report_proposals(struct qed_reporter *reporter, const struct qed_proposal *proposals,
+			  unsigned int nr)
+{
+	if (reporter->json)
+		json_proposals(reporter, proposals, nr);
+	else
+		text_proposals(proposals, nr);
+}
+
 void qed_report_failure(struct qed_reporter *reporter, const char *error, int exit_status)
 {
 	hide_bar(reporter);

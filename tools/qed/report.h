@@ -9,6 +9,7 @@
 #include <time.h>
 
 #include "fsck.h"
+#include "geometry.h"
 
 /* Findings of one code that are listed without -v */
 #define QED_MAX_LISTED	100U
@@ -77,6 +78,10 @@ void qed_report_end(struct qed_reporter *reporter, const struct qed_fsck_result 
 
 /* Print that an undo file was applied, or that there was nothing to be taken back. */
 void qed_report_undone(struct qed_reporter *reporter, const char *file, int exit_status);
+
+/* Print what --geometry search has found. */
+void qed_report_proposals(struct qed_reporter *reporter, const struct qed_proposal *proposals,
+			  unsigned int nr);
 
 /* Print why the image cannot be opened. */
 void qed_report_failure(struct qed_reporter *reporter, const char *error, int exit_status);

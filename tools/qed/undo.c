@@ -30,6 +30,7 @@
  * @has_new: and that is not durable yet
  * @is_complete: it tells how the image is left
  * @error: what failed
+ * @was_reading: the image did, when it was read
  * @buf: a piece
  */
 struct qed_undo {
@@ -40,6 +41,7 @@ struct qed_undo {
 	u64 saved_from;
 	bool is_used, has_new, is_complete;
 	int error;
+	bool was_reading;
 	char *buf;
 };
 
@@ -131,6 +133,11 @@ int qed_undo_error(const struct qed_undo *u)
 	return u ? u->error : 0;
 }
 
+bool qed_undo_was_reading(const struct qed_undo *u)
+{
+	return u && u->was_reading;
+}
+
 static int fail(struct qed_undo *u, int error)
 {
 	if (error && !u->error)
@@ -163,6 +170,15 @@ int qed_undo_commit(struct qed_undo *u)
  *----------------------------------------------------------------
  */
 
+/* Read from the image into the buffer */
+static int read_image(struct qed_undo *u, struct qed_image *img, u64 offset, u64 length)
+{
+	int r = qed_read(img, u->buf, offset, length);
+
+	u->was_reading |= r < 0;
+	return r;
+}
+
 /* Append records of what a range is: its bytes, or a CRC of each of its sectors */
 static int append_data(struct qed_undo *u, struct qed_image *img, enum undo_type type, u64 from,
 		       u64 to)
@@ -174,7 +190,7 @@ static int append_data(struct qed_undo *u, struct qed_image *img, enum undo_type
 	for (; !r && from < to; from += piece) {
 		piece = min_u64(to - from, UNDO_PIECE);
 		whole = round_up(piece, UNDO_SECTOR);
-		r = qed_read(img, u->buf, from, whole);
+		r = read_image(u, img, from, whole);
 		if (r)
 			break;
 		if (type == UNDO_SAVED) {
@@ -250,7 +266,7 @@ static int note_piece(struct qed_undo *u, struct qed_image *img, const char *dat
 	int r;
 
 	if (whole != length) {
-		r = qed_read(img, u->buf, first, whole);
+		r = read_image(u, img, first, whole);
 		if (r)
 			return r;
 		memcpy(u->buf + offset - first, data, length);
@@ -368,7 +384,7 @@ static int append_header(struct qed_undo *u, struct qed_image *img,
 {
 	u64 length = min_u64(UNDO_BLOCK, round_up(img->size, UNDO_SECTOR));
 	__le32 crcs[UNDO_BLOCK / UNDO_SECTOR];
-	int r = qed_read(img, u->buf, 0, length);
+	int r = read_image(u, img, 0, length);
 
 	if (r)
 		return r;
@@ -404,8 +420,10 @@ static int complete(struct qed_undo *u, struct qed_image *img, const struct qed_
 	u32 digest = 0;
 	int r = append_left(u, img, header);
 
-	if (!r)
-		r = qed_digest_tables(img, &digest);
+	if (r)
+		return r;
+	r = qed_digest_tables(img, &digest);
+	u->was_reading |= r < 0;
 	if (!r)
 		r = undo_commit(&u->file);
 	if (r)

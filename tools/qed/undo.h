@@ -61,6 +61,9 @@ u64 qed_undo_mark(const struct qed_undo *undo);
 /* What failed when something was to be saved; 0 if nothing did, or if there is no file. */
 int qed_undo_error(const struct qed_undo *undo);
 
+/* Was it the image that failed, which could not be read? */
+bool qed_undo_was_reading(const struct qed_undo *undo);
+
 /**
  * qed_undo_complete() - tell how the image is left
  * @undo: the file; NULL is allowed

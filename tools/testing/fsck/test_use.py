@@ -78,6 +78,31 @@ def output_into_image(tmp):
     true(digest(path) != before, "not repaired")
 
 
+@test
+def output_into_undo(tmp):
+    """so is an undo file to be applied"""
+    path, undo = damaged(tmp + "/a.qed", 3), tmp + "/undo"
+    was = digest(path)
+    fsck("-yf", "--undo", undo, path, status=REPAIRED)
+    before, file = digest(path), digest(undo)
+    for redirect in ("1<>" + undo, "2<>" + undo, ">>" + undo):
+        for options in ([], ["--json"]):
+            equal(with_closed([], "--undo-apply", undo, *options, path, redirect=redirect),
+                  OPERATION, redirect)
+            equal((digest(path), digest(undo)), (before, file), (redirect, options))
+    fsck("--undo-apply", undo, path, status=REPAIRED)
+    equal(digest(path), was)
+
+
+@test
+def output_full(tmp):
+    """what cannot be printed counts, also of --help and of an image that cannot be opened"""
+    path = populated(tmp + "/a.qed")
+    for argv in (["--help"], ["--version"], ["-nf", path], ["-nf", "--json", path],
+                 ["--json", tmp + "/none"], ["-n", "--geometry", "search", path]):
+        true(with_closed([], *argv, redirect=">/dev/full") & OPERATION, argv)
+
+
 # ---------------------------------------------------------------------------------------------
 # Truth
 # ---------------------------------------------------------------------------------------------
@@ -577,6 +602,69 @@ def as_fsck_calls_it(tmp):
         img.set_entry(img.table_of(0), 50, 4711)
     equal(subprocess.run(["fsck", "-t", "qed", "-a", "-f", path], env=env, check=False,
                          stdout=subprocess.DEVNULL).returncode, LEFT)
+
+
+@test
+def options_of_undo_apply(tmp):
+    """--undo-apply does not take what would have no meaning"""
+    path, undo = damaged(tmp + "/a.qed", 3), tmp + "/undo"
+    fsck("-yf", "--undo", undo, path, status=REPAIRED)
+    before = digest(path)
+    for option in (["-n"], ["-y"], ["-f"], ["--geometry", "search"], ["--compact"], ["--stats"],
+                   ["--reconnect", "65536:0"], ["--orphans", "free"], ["--undo", tmp + "/b"]):
+        fsck("--undo-apply", undo, *option, path, status=USAGE)
+        equal(digest(path), before, option)
+
+
+@test
+def proposals_as_json(tmp):
+    """--geometry search prints an object with --json"""
+    path = populated(tmp + "/a.qed")
+    size = edit_size(path)
+    out = fsck("--geometry", "search", path, status=CLEAN)[1].splitlines()
+    result = report("--geometry", "search", path, status=CLEAN)
+    equal(len(result["proposals"]), len(out))
+    first = result["proposals"][0]
+    equal((first["cluster-size"], first["table-size"], first["l1-offset"], result["schema"]),
+          (8192, 2 * 8192, 8192, 1))
+    true(first["tables"] == 3 and first["image-size"] <= size, first)
+
+
+@test
+def advice_about_leaks(tmp):
+    """what is said to be next about leaks is what is done"""
+    path, trial = tmp + "/a.qed", tmp + "/trial.qed"
+    qedimg.create(path, 64 * M, 4096, 1)
+    with edit(path) as img:
+        for first in (0, 600):
+            img.populate(1, 100, 0, False, first, first + 250)
+        entry = img.get_entry(img.hdr.l1_table_offset, 0)
+        img.set_entry(img.hdr.l1_table_offset, 0, 0)
+    for options in (["-nf"], ["-pf"], ["-yf"]):
+        out = fsck(*options, copy(path, trial), status=LEFT)[1]
+        true("next: a table was lost: -y --orphans reconnect" in out, out)
+    fsck("-yf", "--orphans", "reconnect", trial, status=REPAIRED)
+    with edit(trial) as img:
+        equal(img.get_entry(img.hdr.l1_table_offset, 0), entry)
+    fsck("-yf", "--orphans", "free", copy(path, trial), status=REPAIRED)
+    # not a table, but most of the image
+    with edit(path) as img:
+        img.set_entry(img.hdr.l1_table_offset, 0, entry)
+        for index in range(30, 250):
+            img.set_entry(entry, index, 0)
+        table = img.get_entry(img.hdr.l1_table_offset, 600 // 512)
+        for index in range(88, 338):
+            img.set_entry(table, index, 0)
+    for options in (["-nf"], ["-pf"]):
+        out = fsck(*options, copy(path, trial), status=LEFT)[1]
+        true("next: much was lost, if this is no leak: -y frees it" in out, out)
+    fsck("-yf", trial, status=REPAIRED)
+
+
+def edit_size(path):
+    """The size of an image's disk."""
+    with edit(path) as img:
+        return img.hdr.image_size
 
 
 @test
