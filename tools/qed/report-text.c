@@ -292,15 +292,13 @@ static const char *waste_advice(const struct qed_reporter *reporter,
 				const struct qed_fsck_result *result)
 {
 	if (result->found[QED_ORPHAN_TABLE] > result->fixed[QED_ORPHAN_TABLE])
-		return "a table was lost: -y --orphans reconnect puts back those whose place is known, "
-		       "--orphans free gives them up";
+		return "a table was lost: -y --orphans reconnect, or free, decides about it";
 	if (reporter->mode == 'y')
 		return NULL;
 	if (result->found[QED_L1_ENTRY_BEYOND_SIZE] || result->found[QED_L2_ENTRY_BEYOND_SIZE])
 		return "-y drops what is beyond the size, if that is what it should be";
 	if (result->found[QED_MOSTLY_LEAKED])
-		return "much was lost, if this is no leak: -y frees it, and with --undo FILE that can "
-		       "be taken back";
+		return "much is lost if these are no leaks: -y frees them, --undo FILE keeps it";
 	return "-pf frees what is leaked";
 }
 

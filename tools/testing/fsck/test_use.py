@@ -657,7 +657,7 @@ def advice_about_leaks(tmp):
             img.set_entry(table, index, 0)
     for options in (["-nf"], ["-pf"]):
         out = fsck(*options, copy(path, trial), status=LEFT)[1]
-        true("next: much was lost, if this is no leak: -y frees it" in out, out)
+        true("next: much is lost if these are no leaks: -y frees them" in out, out)
     fsck("-yf", trial, status=REPAIRED)
 
 
