@@ -414,7 +414,7 @@ def undo_hostile(tmp):
         status, err, seconds = limited(undo, path)
         print("# %s: %.2f s, file of %d KiB" % (name, seconds, os.path.getsize(undo) >> 10))
         true(status in (CLEAN, REPAIRED) or "the image has changed" in err, (name, status, err))
-        true(seconds < 2, name)
+        true(seconds < 0.7, name)
 
 
 @test
