@@ -19,6 +19,7 @@ struct qed_clone {
 	struct qed_io *io;
 	struct qed_cell *cell;		/* or NULL */
 	struct percpu_ref *hold;	/* or NULL */
+	struct qed_flush under_way;	/* with FUA */
 	struct bio bio;
 };
 
@@ -56,6 +57,13 @@ static void bio_failed(struct qed_io *io, struct bio *bio)
 		WRITE_ONCE(io->refused, true);
 }
 
+/* What it has lost is noted by now. */
+static void end_flush(struct qed_io *io, struct qed_flush *under_way)
+{
+	if (unlikely(under_way->under_way))
+		qed_flush_end(qed_meta_flushes(io->qed->meta), under_way, NULL);
+}
+
 static void bio_done(struct qed_io *io, struct qed_cell *cell,
 		     struct percpu_ref *hold, blk_status_t status)
 {
@@ -81,6 +89,7 @@ static void clone_endio(struct bio *bio)
 
 	if (unlikely(status))
 		bio_failed(io, bio);
+	end_flush(io, &clone->under_way);
 	bio_put(bio);
 	bio_done(io, cell, hold, status);
 }
@@ -92,17 +101,23 @@ static void io_endio(struct bio *bio)
 
 	if (unlikely(bio->bi_status))
 		bio_failed(io, bio);
+	end_flush(io, &io->under_way);
 	bio->bi_end_io = io->end_io;
 	io->hold = NULL;
 	bio_done(io, io->cell, hold, bio->bi_status);
 }
 
-static void prepare_bio(struct bio *bio, struct qed_io *io, sector_t sector)
+static void prepare_bio(struct bio *bio, struct qed_io *io, sector_t sector,
+			struct qed_flush *under_way)
 {
 	bio->bi_iter.bi_sector = sector;
 	/* The commit makes it durable. */
 	if (io->sync)
 		bio->bi_opf &= ~REQ_FUA;
+	under_way->under_way = false;
+	if (bio->bi_opf & REQ_FUA)
+		qed_flush_begin(qed_meta_flushes(io->qed->meta), under_way,
+				false);
 	bio_clear_polled(bio);
 }
 
@@ -115,7 +130,7 @@ void qed_clone_init(struct bio *bio, struct qed_io *io,
 	clone->cell = cell;
 	clone->hold = to->hold;
 	bio->bi_end_io = clone_endio;
-	prepare_bio(bio, io, to->sector);
+	prepare_bio(bio, io, to->sector, &clone->under_way);
 	atomic_inc(&io->pending);
 }
 
@@ -151,7 +166,7 @@ int qed_submit_head(struct qed *qed, struct qed_io *io,
 	io->end_io = bio->bi_end_io;
 	bio->bi_end_io = io_endio;
 	bio_set_dev(bio, qed->bdev);
-	prepare_bio(bio, io, to->sector);
+	prepare_bio(bio, io, to->sector, &io->under_way);
 	qed_io_submit(io, NULL);
 	return 1;
 }

@@ -30,6 +30,7 @@ struct qed_commit {
 	unsigned int nr_bios;
 	bool ordered;
 	bool flushes;			/* the bios make the device flush */
+	struct qed_flush under_way;	/* if they do */
 	atomic_t pending;
 	bool full;			/* the device has no space for a block */
 	bool failed;			/* something else went wrong */
@@ -47,9 +48,17 @@ static int block_cmp(void *priv, const struct list_head *a,
 	return x < y ? -1 : x > y;
 }
 
+static void commit_settled(struct qed_flush *flush)
+{
+	complete(&container_of(flush, struct qed_commit, under_way)->done);
+}
+
 static void commit_put(struct qed_commit *commit)
 {
-	if (atomic_dec_and_test(&commit->pending))
+	if (!atomic_dec_and_test(&commit->pending))
+		return;
+	if (!qed_flush_end(&commit->meta->flushes, &commit->under_way,
+			   commit_settled))
 		complete(&commit->done);
 }
 
@@ -194,14 +203,18 @@ static int commit_submit(struct qed_commit *commit, bool fua, bool flush)
 
 	commit->flushes = fua && qed_fua_flushes(commit->meta->bdev);
 	atomic_set(&commit->pending, 1 + commit->nr_bios);
+	if (commit->flushes)
+		qed_flush_begin(&commit->meta->flushes, &commit->under_way,
+				true);
 	while ((bio = bio_list_pop(&commit->bios))) {
 		if (fua)
 			bio->bi_opf |= REQ_FUA;
 		submit_bio(bio);
 	}
+	/* Before the flush, which waits for what else is under way. */
+	commit_put(commit);
 	if (flush && qed_flush(commit->meta))
 		WRITE_ONCE(commit->failed, true);
-	commit_put(commit);
 	wait_for_completion(&commit->done);
 	if (commit->failed)
 		return -EIO;

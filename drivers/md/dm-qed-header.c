@@ -69,6 +69,7 @@ struct qed_wait {
 	struct qed_meta *meta;
 	bool flush;			/* the device is to flush */
 	bool fua;			/* it may do so, as a part of a write */
+	struct qed_flush under_way;	/* if it is to, or may */
 	struct completion done;
 };
 
@@ -79,14 +80,26 @@ static bool has_lost(struct qed_wait *wait, blk_status_t status)
 			  (wait->fua && status != BLK_STS_NOSPC));
 }
 
-/* Whoever waits may come late: a flush of the guest that comes next is to know. */
+static void wait_settled(struct qed_flush *flush)
+{
+	complete(&container_of(flush, struct qed_wait, under_way)->done);
+}
+
+/*
+ * Whoever waits may come late: a flush of the guest that comes next is to know. Nothing is
+ * known to be durable by a flush as long as others are under way; the header is written
+ * before a commit that waits for them, and needs not wait by itself.
+ */
 static void wait_endio(struct bio *bio)
 {
 	struct qed_wait *wait = bio->bi_private;
+	bool waits = wait->flush && !bio->bi_status;
 
 	if (has_lost(wait, bio->bi_status))
 		qed_flush_lost(wait->meta);
-	complete(&wait->done);
+	if (!qed_flush_end(&wait->meta->flushes, &wait->under_way,
+			   waits ? wait_settled : NULL))
+		complete(&wait->done);
 }
 
 /* Before the metadata is loaded no guest has written anything. */
@@ -104,6 +117,8 @@ static int submit_and_wait(struct qed_meta *meta, struct bio *bio)
 	bio->bi_opf |= REQ_SYNC;
 	bio->bi_end_io = wait_endio;
 	bio->bi_private = &wait;
+	if (wait.flush || wait.fua)
+		qed_flush_begin(&meta->flushes, &wait.under_way, true);
 	submit_bio(bio);
 	wait_for_completion_io(&wait.done);
 	return blk_status_to_errno(bio->bi_status);
@@ -274,9 +289,10 @@ int qed_meta_begin(struct qed_meta *meta)
 		r = -EROFS;
 	} else if (qed_cache_is_full(&meta->cache)) {
 		r = -ENOSPC;
-	} else if (meta->marked) {
+	} else {
+		/* First, so that no flush fails unnoticed beside the header. */
 		meta->changes++;
-		done = true;
+		done = meta->marked;
 	}
 	spin_unlock_irq(&meta->cache.lock);
 	if (r == -ENOSPC)
@@ -288,12 +304,12 @@ int qed_meta_begin(struct qed_meta *meta)
 	mutex_lock(&meta->header_mutex);
 	if (!meta->marked)
 		r = header_set_needs_check(meta, true);
-	if (!r) {
-		spin_lock_irq(&meta->cache.lock);
+	spin_lock_irq(&meta->cache.lock);
+	if (r)
+		meta->changes--;
+	else
 		meta->marked = true;
-		meta->changes++;
-		spin_unlock_irq(&meta->cache.lock);
-	}
+	spin_unlock_irq(&meta->cache.lock);
 	mutex_unlock(&meta->header_mutex);
 	return r;
 }

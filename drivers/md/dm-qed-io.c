@@ -285,5 +285,6 @@ void qed_io_init(struct qed *qed, struct qed_io *io)
 	io->wait = false;
 	io->retried = false;
 	io->flush = false;
+	io->under_way.under_way = false;
 	io->hold = NULL;
 }

@@ -30,13 +30,20 @@ static int map_later(struct qed *qed, struct bio *bio)
 	return DM_MAPIO_SUBMITTED;
 }
 
+/* It goes to the image device at once, and makes that flush, or may. */
+static void begin_flush(struct qed *qed, struct qed_io *io)
+{
+	io->flush = true;
+	qed_flush_begin(qed_meta_flushes(qed->meta), &io->under_way, false);
+}
+
 static int map_flush(struct qed *qed, struct bio *bio)
 {
 	struct qed_io *io = bio_io(bio);
 
 	io->losses = READ_ONCE(qed->losses);
-	io->flush = qed_meta_is_durable(qed->meta) && !qed_is_lost(qed);
-	if (io->flush) {
+	if (qed_meta_is_durable(qed->meta) && !qed_is_lost(qed)) {
+		begin_flush(qed, io);
 		bio_set_dev(bio, qed->bdev);
 		return DM_MAPIO_REMAPPED;
 	}
@@ -53,16 +60,14 @@ int qed_map(struct dm_target *ti, struct bio *bio)
 	struct qed_extent ext;
 
 	io->hold = NULL;
+	io->flush = false;
 	mode = get_mode(qed);
 	if (unlikely(mode == QED_MODE_FAIL))
 		return DM_MAPIO_KILL;
 	if (unlikely(bio->bi_opf & REQ_PREFLUSH))
 		return map_flush(qed, bio);
-	if (unlikely(bio->bi_opf & REQ_FUA)) {
-		if (qed_is_lost(qed))
-			return DM_MAPIO_KILL;
-		io->flush = false;
-	}
+	if (unlikely(bio->bi_opf & REQ_FUA) && qed_is_lost(qed))
+		return DM_MAPIO_KILL;
 	if (bio_data_dir(bio) == WRITE) {
 		if (unlikely(mode == QED_MODE_RO))
 			return DM_MAPIO_KILL;
@@ -95,7 +100,7 @@ int qed_map(struct dm_target *ti, struct bio *bio)
 				qed_meta_release(ext.hold);
 				return map_later(qed, bio);
 			}
-			io->flush = true;
+			begin_flush(qed, io);
 		}
 		io->hold = ext.hold;
 		io->iter = bio->bi_iter;
@@ -139,16 +144,39 @@ static noinline int end_io_no_space(struct qed *qed, struct bio *bio)
 	return DM_ENDIO_INCOMPLETE;
 }
 
+/* It has waited for others. This is the end of the bio, which below it has had. */
+static void flush_settled(struct qed_flush *flush)
+{
+	struct bio *bio = io_bio(container_of(flush, struct qed_io, under_way));
+
+	bio->bi_end_io(bio);
+}
+
+/*
+ * A flush or a write with FUA comes back from the image device. Returns whether it has to
+ * wait for others.
+ */
+static bool flush_waits(struct qed *qed, struct qed_io *io, bool good)
+{
+	return qed_flush_end(qed_meta_flushes(qed->meta), &io->under_way,
+			     good ? flush_settled : NULL);
+}
+
 /*
  * A flush ends, or a write with FUA. What fails beside it may be about the same. Only a
- * flush that fails tells: the other one has promised nothing of other writes.
+ * flush that fails tells: the other one has promised nothing of other writes. Returns
+ * whether it ends later.
  */
-static noinline void flush_ended(struct qed *qed, struct bio *bio,
+static noinline bool flush_ended(struct qed *qed, struct bio *bio,
 				 blk_status_t *error)
 {
 	struct qed_io *io = bio_io(bio);
-	bool is_flush = bio->bi_opf & REQ_PREFLUSH, below = io->flush && *error;
+	bool below = io->flush && *error;
+	/* The flag is gone if the image device has no cache by now. */
+	bool is_flush = bio->bi_opf & REQ_PREFLUSH || (io->flush && !io->hold);
 
+	if (io->flush && !*error && flush_waits(qed, io, true))
+		return true;
 	if (!*error && qed_is_lost(qed))
 		*error = BLK_STS_IOERR;
 	if (is_flush && *error && *error != BLK_STS_DM_REQUEUE)
@@ -157,6 +185,9 @@ static noinline void flush_ended(struct qed *qed, struct bio *bio,
 		qed_meta_flush_failed(qed->meta);
 	else if (below)
 		qed_fua_failed(qed, *error);
+	if (below)
+		flush_waits(qed, io, false);
+	return false;
 }
 
 /* Called for every bio that qed_map() has got, also if it was mapped later. */
@@ -166,8 +197,9 @@ int qed_end_io(struct dm_target *ti, struct bio *bio,
 	struct qed *qed = ti->private;
 	struct qed_io *io = bio_io(bio);
 
-	if (unlikely(bio->bi_opf & (REQ_PREFLUSH | REQ_FUA)))
-		flush_ended(qed, bio, error);
+	if (unlikely(io->flush || bio->bi_opf & (REQ_PREFLUSH | REQ_FUA)) &&
+	    flush_ended(qed, bio, error))
+		return DM_ENDIO_INCOMPLETE;
 	if (unlikely(*error == BLK_STS_NOSPC))
 		return end_io_no_space(qed, bio);
 	if (io->hold)

@@ -20,6 +20,7 @@
 
 #include "dm-qed-cache.h"
 #include "dm-qed-check.h"
+#include "dm-qed-flush.h"
 #include "dm-qed-geometry.h"
 #include "dm-qed-meta.h"
 #include "dm-qed-reclaim.h"
@@ -63,6 +64,7 @@ struct qed_meta {
 
 	struct block_device *bdev;
 	struct qed_meta_client *client;
+	struct qed_flushes flushes;	/* of the image device */
 	struct qed_header *header;	/* a block; under header_mutex */
 	u64 nr_l1_blocks;		/* of the guest's disk */
 	struct qed_space *space;	/* pointer changed under cache.lock */

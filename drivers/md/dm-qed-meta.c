@@ -478,6 +478,11 @@ struct qed_space *qed_meta_space(struct qed_meta *meta)
 	return meta->space;
 }
 
+struct qed_flushes *qed_meta_flushes(struct qed_meta *meta)
+{
+	return &meta->flushes;
+}
+
 int qed_meta_grow(struct qed_meta *meta)
 {
 	u64 nr = bdev_nr_bytes(meta->bdev) >> meta->geo.cluster_shift;
@@ -561,6 +566,7 @@ struct qed_meta *qed_meta_create(struct block_device *bdev,
 		return ERR_PTR(r);
 	meta->bdev = bdev;
 	meta->client = client;
+	qed_flushes_init(&meta->flushes);
 	init_state(meta);
 
 	meta->header = (struct qed_header *)get_zeroed_page(GFP_KERNEL);

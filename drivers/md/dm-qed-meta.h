@@ -331,6 +331,9 @@ void qed_meta_give_back(struct qed_meta *meta, const struct qed_run *run);
 /* The space map of the loaded metadata. */
 struct qed_space *qed_meta_space(struct qed_meta *meta);
 
+/* The flushes of the image device. Context: Any. */
+struct qed_flushes *qed_meta_flushes(struct qed_meta *meta);
+
 /**
  * qed_meta_map() - enter a mapping whose data is complete on the device
  * @meta: the loaded metadata

@@ -22,6 +22,7 @@
 #include <linux/spinlock.h>
 #include <linux/workqueue.h>
 
+#include "dm-qed-flush.h"
 #include "dm-qed-meta.h"
 
 struct qed_cell;
@@ -119,8 +120,8 @@ struct qed {
  * @refused: the image device does not write zeroes by itself: try all again
  * @wait: for space there before that
  * @retried: so it did once
- * @flush: it has gone to the image device as a flush or, mapped at once, with FUA; of these
- *	only
+ * @flush: it is at the image device as a flush or, mapped at once, with FUA
+ * @under_way: there, with FUA also by way of the worker
  * @losses: of the target when it came; of flushes only
  * @end_io: the one to restore when the bio itself comes back from below
  * @cell: that it writes to then, or NULL
@@ -128,7 +129,8 @@ struct qed {
  * @iter: of the whole bio
  *
  * Its bio is advanced over what was submitted so far. Of a bio that could be mapped
- * at once only @hold, @flush, @losses and, if it writes, @iter are valid.
+ * at once only @hold, @flush and, if it writes, @iter are valid, and if it flushes
+ * @under_way and @losses.
  */
 struct qed_io {
 	struct work_struct work;
@@ -144,6 +146,7 @@ struct qed_io {
 	bool retried;
 	bool flush;
 	unsigned int losses;
+	struct qed_flush under_way;
 	bio_end_io_t *end_io;
 	struct qed_cell *cell;
 	struct percpu_ref *hold;

@@ -32,6 +32,7 @@ static void watched_resched(const char *function)
 #include "dm-qed-cache.c"
 #include "dm-qed-check.c"
 #include "dm-qed-zero.c"
+#include "dm-qed-flush.c"
 #include "dm-qed-reclaim.c"
 #include "dm-qed-scan.c"
 #include "dm-qed-header.c"
