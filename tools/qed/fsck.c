@@ -298,7 +298,8 @@ static int run(struct qed_repair *repair)
 	repair->has_partial = !repair->img->is_block &&
 			      repair->img->size % qed_cluster_size(repair->img) &&
 			      qed_map_end(&repair->used) == repair->img->nr_clusters;
-	if (repair->read_errors) {
+	if (repair->read_errors || (result->is_cut && repair->mode == QED_MODE_REPAIR &&
+				    repair->options->cut == QED_CUT_KEEP)) {
 		repair->mode = QED_MODE_CHECK;
 		/* that of the header was reported, but will not be done */
 		qed_count_settled(repair);

@@ -24,6 +24,12 @@ enum qed_orphan_policy {
 	QED_ORPHANS_RECONNECT,
 };
 
+/* What QED_MODE_REPAIR does to an image that looks as if its end had been cut off */
+enum qed_cut_policy {
+	QED_CUT_KEEP,		/* nothing at all */
+	QED_CUT_CLEAR,
+};
+
 #define QED_MAX_PLACES	64U
 
 /**
@@ -43,6 +49,7 @@ struct qed_place {
  * @discard: discard the free clusters of a block device
  * @new_header: the header of @img is not on the disk yet
  * @orphans: for QED_MODE_REPAIR
+ * @cut: for the same
  * @places: where the user says that tables belong
  * @nr_places: number of these
  * @threads: number of threads that read, at least 1
@@ -56,6 +63,7 @@ struct qed_fsck_options {
 	enum qed_mode mode;
 	bool always, compact, discard, new_header;
 	enum qed_orphan_policy orphans;
+	enum qed_cut_policy cut;
 	struct qed_place places[QED_MAX_PLACES];
 	unsigned int nr_places;
 	unsigned int threads;
@@ -73,6 +81,7 @@ struct qed_fsck_options {
  * @leaks_fixed: number of those that were given back, durably
  * @unsettled: number of findings that were reported as repaired, but are not in
  *	@fixed: of a step that failed or was stopped
+ * @is_cut: it looks as if the end of the image had been cut off
  * @scanned: the tables were read
  * @complete: all of them could be read; the following are valid
  * @counts: figures of the guest's disk
@@ -85,7 +94,7 @@ struct qed_fsck_options {
 struct qed_fsck_result {
 	u64 found[QED_CODES], fixed[QED_CODES];
 	u64 leaks, leaks_fixed, unsettled;
-	bool scanned, complete;
+	bool is_cut, scanned, complete;
 	struct qed_counts counts;
 	u64 used, free, end, moved;
 	const char *what;

@@ -40,6 +40,16 @@ static int plan_table(struct qed_repair *repair, const struct qed_ref *ref)
 	return plan_copy(repair, ref, survey.legal);
 }
 
+/*
+ * Does it point to what was behind the end before the file was cut? Or is it just wrong,
+ * as one that points further away than the file is long.
+ */
+static bool is_cut_off(const struct qed_image *img, const struct qed_ref *ref)
+{
+	return (ref->code == QED_L1_ENTRY_BEYOND_END || ref->code == QED_L2_ENTRY_BEYOND_END) &&
+	       !ref->is_beyond && ref->value >> img->cluster_shift < 2 * img->nr_clusters;
+}
+
 /* Find out what will be needed. A table that cannot be read is a read error. */
 static int plan_entry(void *ctx, const struct qed_ref *ref, u64 *value)
 {
@@ -48,6 +58,7 @@ static int plan_entry(void *ctx, const struct qed_ref *ref, u64 *value)
 
 	(void)value;
 	repair->has_rest |= !ref->l1 && ref->is_beyond;
+	repair->result->is_cut |= is_cut_off(repair->img, ref);
 	if (ref->code != QED_L1_ENTRY_SHARED && ref->code != QED_L2_ENTRY_SHARED)
 		return 0;
 	if (!ref->is_beyond) {

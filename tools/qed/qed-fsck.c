@@ -40,6 +40,7 @@ struct arguments {
 	bool has_geometry, search;
 	struct qed_geometry geometry;
 	enum qed_orphan_policy orphans;
+	enum qed_cut_policy cut;
 	struct qed_place places[QED_MAX_PLACES];
 	unsigned int nr_places;
 	const char *undo, *undo_apply, *path;
@@ -101,6 +102,8 @@ static const char help[] =
 "      --orphans ACTION\n"
 "                     with -y, for L2 tables that nothing refers to: keep, free,\n"
 "                     or reconnect\n"
+"      --cut ACTION   with -y, for an image whose end seems to be cut off: keep it as\n"
+"                     it is, or clear what points there\n"
 "      --reconnect TABLE:GUEST\n"
 "                     where such a table belongs, both in bytes\n"
 "      --undo FILE    save what gets overwritten to a new file\n"
@@ -121,6 +124,7 @@ enum long_option {
 	OPT_DISCARD,
 	OPT_GEOMETRY,
 	OPT_ORPHANS,
+	OPT_CUT,
 	OPT_RECONNECT,
 	OPT_UNDO,
 	OPT_UNDO_APPLY,
@@ -135,6 +139,7 @@ static const struct option long_options[] = {
 	{ "discard", no_argument, NULL, OPT_DISCARD },
 	{ "geometry", required_argument, NULL, OPT_GEOMETRY },
 	{ "orphans", required_argument, NULL, OPT_ORPHANS },
+	{ "cut", required_argument, NULL, OPT_CUT },
 	{ "reconnect", required_argument, NULL, OPT_RECONNECT },
 	{ "undo", required_argument, NULL, OPT_UNDO },
 	{ "undo-apply", required_argument, NULL, OPT_UNDO_APPLY },
@@ -208,6 +213,13 @@ static enum qed_orphan_policy parse_orphans(const char *text)
 	return QED_ORPHANS_KEEP;
 }
 
+static enum qed_cut_policy parse_cut(const char *text)
+{
+	if (strcmp(text, "clear") && strcmp(text, "keep"))
+		usage_error("--cut needs keep or clear");
+	return strcmp(text, "clear") ? QED_CUT_KEEP : QED_CUT_CLEAR;
+}
+
 static void parse_place(struct arguments *args, const char *text)
 {
 	struct qed_place *place = &args->places[args->nr_places];
@@ -277,6 +289,9 @@ static void parse_option(struct arguments *args, int option)
 		break;
 	case OPT_ORPHANS:
 		args->orphans = parse_orphans(optarg);
+		break;
+	case OPT_CUT:
+		args->cut = parse_cut(optarg);
 		break;
 	case OPT_RECONNECT:
 		parse_place(args, optarg);
@@ -405,6 +420,7 @@ static int check(const struct arguments *args, struct qed_reporter *reporter, st
 		.discard = args->discard,
 		.new_header = args->has_geometry,
 		.orphans = args->orphans,
+		.cut = args->cut,
 		.nr_places = args->nr_places,
 		.threads = args->threads,
 		.report = qed_report_finding,

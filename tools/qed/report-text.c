@@ -283,6 +283,8 @@ static const char *damage_advice(const struct qed_reporter *reporter,
 {
 	if (!result->scanned)
 		return "restore a backup: too little is left of the header";
+	if (result->is_cut)
+		return "get back the end of the image; or -y --cut clear gives up what was there";
 	if (reporter->mode == 'y')
 		return "copy what can be read, or restore a backup: -y can do no more";
 	return "-y repairs it, and with --undo FILE that can be taken back";

@@ -494,6 +494,7 @@ static int run(enum qed_mode mode, bool compact, struct seen *s, struct qed_imag
 	struct qed_fsck_options options = {
 		.mode = mode,
 		.orphans = orphans,
+		.cut = QED_CUT_CLEAR,
 		.always = true,
 		.compact = compact,
 		.threads = 1,

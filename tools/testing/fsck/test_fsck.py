@@ -57,8 +57,10 @@ def true(condition, what):
 # Running the program
 # ---------------------------------------------------------------------------------------------
 
-def fsck(*argv, status=None, env=None, **kwargs):
-    """Run it; (status, stdout, stderr)."""
+def fsck(*argv, status=None, env=None, plain=False, **kwargs):
+    """Run it; (status, stdout, stderr). -y gives up what may be cut off, unless it is plain."""
+    if not plain and ("-y" in argv or "-yf" in argv):
+        argv = ("--cut=clear",) + argv
     done = subprocess.run([FSCK] + [str(arg) for arg in argv], stdout=subprocess.PIPE,
                           stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, check=False,
                           timeout=300, env=dict(os.environ, **(env or {})), **kwargs)

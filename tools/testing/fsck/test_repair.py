@@ -560,6 +560,34 @@ def orphans_unread(tmp):
 
 
 @test
+def cut_off(tmp):
+    """-y leaves an image alone whose end was cut off, unless it is told to give that up"""
+    path = written_in_order(tmp + "/a.qed")
+    whole, size = view(path), os.path.getsize(path)
+    short = copy(path, tmp + "/short.qed")
+    os.truncate(short, size - 10 * 4096)
+    lost = digest(short)
+    for options in (("-p",), ("-y",), ("-y", "--cut=keep")):
+        result = report(*options, short, status=LEFT, plain=True)
+        equal((result["modified"], digest(short)), (False, lost), options)
+    true("--cut clear" in fsck("-y", short, plain=True)[1], "what to do next is not said")
+    with open(path, "rb") as file, open(short, "r+b") as cut:
+        file.seek(size - 10 * 4096)
+        cut.seek(size - 10 * 4096)
+        cut.write(file.read())
+    report("-p", short, status=REPAIRED)
+    true(view(short) == whole, "with the end back")
+    os.truncate(short, size - 10 * 4096)
+    report("-yf", "--cut=clear", short, status=REPAIRED)
+    equal(report("-nf", short, status=CLEAN)["findings"], [])
+    # no copy was that long: the entry is wrong
+    with edit(path) as img:
+        img.set_entry(img.table_of(2), 3, 1 << 50)
+    report("-yf", path, status=REPAIRED, plain=True)
+    fsck("-y", "--cut=some", path, status=USAGE)
+
+
+@test
 def damaged_l1_entry(tmp):
     """a table whose entry has a wrong bit comes back where that entry is"""
     path = written_in_order(tmp + "/a.qed")

@@ -45,7 +45,8 @@ def closed_descriptors(tmp):
                 equal(digest(path), digest(sound), (closed, options))
                 equal(status, CLEAN, (closed, options))
             copy(broken, path)
-            equal(with_closed(closed, "-yfv", "--undo", undo, path), REPAIRED, closed)
+            equal(with_closed(closed, "-yfv", "--cut=clear", "--undo", undo, path), REPAIRED,
+                  closed)
             equal(digest(path), after, ("repaired", closed))
             equal(with_closed(closed, "--undo-apply", undo, path), REPAIRED, closed)
             equal(digest(path), before, ("undone", closed))

@@ -487,6 +487,12 @@ class Reference:
                 "used-clusters": used, "free-clusters": self.top - used - leaked,
                 "high-water-mark": self.top * hdr.cluster_size, "leaks": self.leaked}
 
+    def is_cut(self):
+        """Does an entry point behind the end, but to less than what the file is long again?"""
+        return any(finding["code"] in ("l1-entry-beyond-end", "l2-entry-beyond-end") and
+                   finding["value"] // self.hdr.cluster_size < 2 * self.clusters and
+                   finding["guest-offset"] < self.hdr.image_size for finding in self.findings)
+
     def status(self, mode):
         """Exit status of qed-fsck -f with -n, -p or -y."""
         codes = {finding["code"] for finding in self.findings}
