@@ -36,6 +36,7 @@ static void watched_resched(const char *function)
 #include "dm-qed-reclaim.c"
 #include "dm-qed-scan.c"
 #include "dm-qed-header.c"
+#include "dm-qed-l1.c"
 #include "dm-qed-lookup.c"
 #include "dm-qed-table.c"
 #include "dm-qed-commit.c"
