@@ -636,18 +636,26 @@ static void unmap_pinned(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, qed_space_is_used(t->meta->space, 2));
 }
 
+/* Guest cluster 0 is unmapped with a bio under way to it, by @ext. */
+static void unmap_under_way(struct kunit *test, struct qed_extent *ext)
+{
+	struct txn_test *t = test->priv;
+	struct qed_block *block = qed_block_get(t->meta, 0, false);
+
+	KUNIT_ASSERT_FALSE(test, IS_ERR_OR_NULL(block));
+	qed_block_put(t->meta, block);
+	KUNIT_ASSERT_EQ(test, qed_meta_lookup(t->meta, 0, 8, ext),
+			QED_EXTENT_DATA);
+	KUNIT_EXPECT_EQ(test, 1, unmap(test, 0, 1, 1));
+}
+
 /* What is being read does not become free. */
 static void unmap_held(struct kunit *test)
 {
 	struct txn_test *t = test->priv;
-	struct qed_block *block = qed_block_get(t->meta, 0, false);
 	struct qed_extent ext, other;
 
-	KUNIT_ASSERT_FALSE(test, IS_ERR_OR_NULL(block));
-	qed_block_put(t->meta, block);
-	KUNIT_ASSERT_EQ(test, qed_meta_lookup(t->meta, 0, 8, &ext),
-			QED_EXTENT_DATA);
-	KUNIT_EXPECT_EQ(test, 1, unmap(test, 0, 1, 1));
+	unmap_under_way(test, &ext);
 	KUNIT_EXPECT_EQ(test, 0, qed_meta_commit(t->meta, true));
 	msleep(100);
 	KUNIT_EXPECT_TRUE(test, qed_space_is_used(t->meta->space, 3));
@@ -664,14 +672,9 @@ static void unmap_held(struct kunit *test)
 static void unmap_closed(struct kunit *test)
 {
 	struct txn_test *t = test->priv;
-	struct qed_block *block = qed_block_get(t->meta, 0, false);
 	struct qed_extent ext;
 
-	KUNIT_ASSERT_FALSE(test, IS_ERR_OR_NULL(block));
-	qed_block_put(t->meta, block);
-	KUNIT_ASSERT_EQ(test, qed_meta_lookup(t->meta, 0, 8, &ext),
-			QED_EXTENT_DATA);
-	KUNIT_EXPECT_EQ(test, 1, unmap(test, 0, 1, 1));
+	unmap_under_way(test, &ext);
 	KUNIT_EXPECT_EQ(test, features(test), QED_F_NEED_CHECK);
 	KUNIT_EXPECT_EQ(test, 0, qed_meta_close(t->meta));
 	KUNIT_EXPECT_EQ(test, features(test), 0);
@@ -683,14 +686,9 @@ static void unmap_closed(struct kunit *test)
 static void unmap_paused(struct kunit *test)
 {
 	struct txn_test *t = test->priv;
-	struct qed_block *block = qed_block_get(t->meta, 0, false);
 	struct qed_extent ext, other;
 
-	KUNIT_ASSERT_FALSE(test, IS_ERR_OR_NULL(block));
-	qed_block_put(t->meta, block);
-	KUNIT_ASSERT_EQ(test, qed_meta_lookup(t->meta, 0, 8, &ext),
-			QED_EXTENT_DATA);
-	KUNIT_EXPECT_EQ(test, 1, unmap(test, 0, 1, 1));
+	unmap_under_way(test, &ext);
 	KUNIT_EXPECT_EQ(test, 0, qed_meta_commit(t->meta, true));
 	msleep(100);
 	qed_reclaim_pause(&t->meta->reclaim);
@@ -719,15 +717,10 @@ static void unmap_paused(struct kunit *test)
 static void unmap_unloaded(struct kunit *test)
 {
 	struct txn_test *t = test->priv;
-	struct qed_block *block = qed_block_get(t->meta, 0, false);
 	struct qed_load_args args = {};
 	struct qed_extent ext;
 
-	KUNIT_ASSERT_FALSE(test, IS_ERR_OR_NULL(block));
-	qed_block_put(t->meta, block);
-	KUNIT_ASSERT_EQ(test, qed_meta_lookup(t->meta, 0, 8, &ext),
-			QED_EXTENT_DATA);
-	KUNIT_EXPECT_EQ(test, 1, unmap(test, 0, 1, 1));
+	unmap_under_way(test, &ext);
 	KUNIT_EXPECT_EQ(test, 0, qed_meta_commit(t->meta, true));
 	msleep(100);
 	qed_reclaim_pause(&t->meta->reclaim);
@@ -769,15 +762,10 @@ static void add_runs(struct qed_reclaim *reclaim, u64 nr)
 static void unmap_throttled(struct kunit *test)
 {
 	struct txn_test *t = test->priv;
-	struct qed_block *block = qed_block_get(t->meta, 0, false);
 	struct throttled waiter = { .meta = t->meta };
 	struct qed_extent ext;
 
-	KUNIT_ASSERT_FALSE(test, IS_ERR_OR_NULL(block));
-	qed_block_put(t->meta, block);
-	KUNIT_ASSERT_EQ(test, qed_meta_lookup(t->meta, 0, 8, &ext),
-			QED_EXTENT_DATA);
-	KUNIT_EXPECT_EQ(test, 1, unmap(test, 0, 1, 1));
+	unmap_under_way(test, &ext);
 	add_runs(&t->meta->reclaim, QED_MAX_RUNS - 1);
 	init_completion(&waiter.done);
 	INIT_WORK_ONSTACK(&waiter.work, throttle);
