@@ -131,21 +131,10 @@ static const struct qed_walk_ops show_ops = {
 
 static int walk(struct qed_repair *repair, const struct qed_walk_ops *ops, struct qed_map *claims)
 {
-	struct qed_walk walk = {
-		.img = repair->img,
-		.claims = claims,
-		.owners = &repair->owners,
-		.dropped = &repair->dropped,
-		.ops = ops,
-		.ctx = repair,
-		.progress = &repair->progress,
-	};
 	int r;
 
-	qed_map_clear(claims);
 	repair->progress.pass = 2;
-	r = qed_walk(&walk);
-	repair->result->counts = walk.counts;
+	r = qed_walk_tables(repair, ops, claims, &repair->result->counts);
 	return qed_fail(repair, r, "cannot read the tables");
 }
 

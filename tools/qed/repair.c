@@ -308,19 +308,8 @@ static int write_copied(void *ctx, const void *buf, u64 offset, u64 length, cons
 
 static int walk_tables(struct qed_repair *repair, const struct qed_walk_ops *ops)
 {
-	struct qed_walk walk = {
-		.img = repair->img,
-		.claims = &repair->claims,
-		.owners = &repair->owners,
-		.dropped = &repair->dropped,
-		.ops = ops,
-		.ctx = repair,
-		.progress = &repair->progress,
-	};
-	int r;
+	int r = qed_walk_tables(repair, ops, &repair->claims, NULL);
 
-	qed_map_clear(&repair->claims);
-	r = qed_walk(&walk);
 	qed_map_clear(&repair->claims);
 	return r;
 }

@@ -40,6 +40,27 @@ void qed_report_read_error(struct qed_repair *repair, const struct qed_ref *ref,
 	qed_report(repair, &finding);
 }
 
+int qed_walk_tables(struct qed_repair *repair, const struct qed_walk_ops *ops,
+		    struct qed_map *claims, struct qed_counts *counts)
+{
+	struct qed_walk walk = {
+		.img = repair->img,
+		.claims = claims,
+		.owners = &repair->owners,
+		.dropped = &repair->dropped,
+		.ops = ops,
+		.ctx = repair,
+		.progress = &repair->progress,
+	};
+	int r;
+
+	qed_map_clear(claims);
+	r = qed_walk(&walk);
+	if (counts)
+		*counts = walk.counts;
+	return r;
+}
+
 bool qed_may_repair(const struct qed_repair *repair)
 {
 	return repair->mode == QED_MODE_REPAIR || repair->mode == QED_MODE_ASK;

@@ -89,6 +89,18 @@ int qed_fail(struct qed_repair *repair, int error, const char *what);
 /* Count a finding, and tell the user. */
 void qed_report(struct qed_repair *repair, const struct qed_finding *finding);
 
+/**
+ * qed_walk_tables() - walk over all tables
+ * @repair: the check
+ * @ops: what to do, with @repair as their context
+ * @claims: for the claims; emptied before
+ * @counts: for the figures, or NULL
+ *
+ * Return: as qed_walk().
+ */
+int qed_walk_tables(struct qed_repair *repair, const struct qed_walk_ops *ops,
+		    struct qed_map *claims, struct qed_counts *counts);
+
 /* May something be repaired that loses something, or needs a guess? */
 bool qed_may_repair(const struct qed_repair *repair);
 
