@@ -120,7 +120,7 @@ try_image() {
 	kernel_says "$verdict" "$lower" "$before"
 	unloop "$lower"
 
-	fsck "$status_y" -yf --json "$file"
+	fsck "$status_y" -yf --cut clear --json "$file"
 	loop "$file"
 	lower=$dev
 	kernel_says "$later" "$lower" "$after"
