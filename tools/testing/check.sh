@@ -26,7 +26,7 @@ tests=${TESTS-}
 # what has several threads of its own
 concurrent=(discard geometry hammer lifecycle memory_pressure power_cuts reload reuse swap)
 # what the module asks of the kernel in a way that is not the same in all of them
-differs=(load table_line status discard nowait lifecycle failure filesystem limits cgroup)
+differs=(load table_line status discard nowait lifecycle failure lost filesystem limits cgroup)
 # more than there are processors: a machine that has one thing to do often waits
 slots=$(($(nproc) + 3))
 jobs=()
