@@ -31,10 +31,22 @@ cat <<'HEADER'
 
 #include <linux/bio.h>
 #include <linux/blkdev.h>
+#include <linux/crc32.h>
 #include <linux/err.h>
 #include <linux/shrinker.h>
 #include <linux/slab.h>
 HEADER
+
+crc32c=crc32c
+! has crc32.h __crc32c_le || crc32c=__crc32c_le
+cat <<CRC
+
+/* Where crc32c() is in a module of its own, the kernel has it by another name. */
+static inline u32 qed_crc32c(u32 crc, const void *data, size_t size)
+{
+	return $crc32c(crc, data, size);
+}
+CRC
 
 has blkdev.h BLK_OPEN_WRITE || has blk_types.h BLK_OPEN_WRITE || cat <<'FMODE'
 

@@ -11,6 +11,7 @@
 #include <linux/mutex.h>
 
 #include "dm-qed-header.h"
+#include "dm-qed-record.h"
 
 #define DM_MSG_PREFIX "qed"
 
@@ -186,6 +187,23 @@ int qed_header_read(struct qed_meta *meta, char **error)
 	return 0;
 }
 
+void qed_header_look_at_record(struct qed_meta *meta)
+{
+	struct qed_record record;
+	const char *what;
+	int r;
+
+	mutex_lock(&meta->header_mutex);
+	r = qed_record_parse(&record, meta->header, &what);
+	mutex_unlock(&meta->header_mutex);
+	if (r == -EUCLEAN)
+		DMWARN("%s: the record in the header is ignored: it %s",
+		       meta->client->name, what);
+	else if (!r && record.active)
+		DMWARN("%s: the record says that host %s has the image, or has crashed",
+		       meta->client->name, record.host);
+}
+
 /* A sector is enough, and tears least, but the device may have larger blocks. */
 static int header_write(struct qed_meta *meta)
 {
@@ -224,8 +242,8 @@ static int header_set_needs_check(struct qed_meta *meta, bool set)
 }
 
 /*
- * No autoclear bit is known to us: all of them are to be cleared before anything is
- * written. Without space for that nothing is.
+ * No autoclear bit is kept up to date by us, not even that of the record: all of them are
+ * to be cleared before anything is written. Without space for that nothing is.
  */
 int qed_header_clear_autoclear(struct qed_meta *meta)
 {

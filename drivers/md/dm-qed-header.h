@@ -75,7 +75,16 @@ bool qed_header_needs_check(struct qed_meta *meta);
  */
 int qed_header_clean(struct qed_meta *meta);
 
-/* Clear the autoclear bits that are not known to us: all. Context: Process. */
+/**
+ * qed_header_look_at_record() - tell what the record in the header says
+ * @meta: the metadata, its header has been read
+ *
+ * To the administrator: that somebody has the image, or that it is no record. Nothing
+ * depends on it yet. Context: Process context, may sleep.
+ */
+void qed_header_look_at_record(struct qed_meta *meta);
+
+/* Clear the autoclear bits, all, as none is kept up to date. Context: Process. */
 int qed_header_clear_autoclear(struct qed_meta *meta);
 
 /* Write another size of the guest's disk, in bytes. Returns like qed_meta_resize(). */

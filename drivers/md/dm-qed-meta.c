@@ -415,6 +415,7 @@ int qed_meta_load(struct qed_meta *meta, const struct qed_load_args *args)
 	r = qed_header_read(meta, &error);
 	if (r)
 		return r;
+	qed_header_look_at_record(meta);
 
 	if (!args->readonly)
 		r = alloc_counts(meta);

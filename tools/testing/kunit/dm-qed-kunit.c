@@ -28,6 +28,7 @@ static void watched_resched(const char *function)
 #define cond_resched()		watched_resched(__func__)
 
 #include "dm-qed-geometry.c"
+#include "dm-qed-record.c"
 #include "dm-qed-space.c"
 #include "dm-qed-cache.c"
 #include "dm-qed-check.c"
@@ -971,10 +972,11 @@ static struct kunit_suite txn_suite = {
 
 #include "dm-qed-kunit-cache.c"
 #include "dm-qed-kunit-commit.c"
+#include "dm-qed-kunit-record.c"
 #include "dm-qed-kunit-steps.c"
 
 kunit_test_suites(&geometry_suite, &txn_suite, &cache_suite, &loading_suite,
-		  &commit_suite, &steps_suite);
+		  &commit_suite, &record_suite, &steps_suite);
 
 MODULE_DESCRIPTION("Unit tests of dm-qed");
 MODULE_LICENSE("GPL");

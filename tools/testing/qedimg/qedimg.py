@@ -31,6 +31,10 @@ FIELDS = ("magic", "cluster_size", "table_size", "header_size", "features",
           "image_size", "backing_filename_offset", "backing_filename_size")
 F_BACKING, F_NEED_CHECK, F_NO_PROBE = 1, 2, 4
 F_KNOWN = F_BACKING | F_NEED_CHECK | F_NO_PROBE
+RECORD = struct.Struct("<IHH16s64sQQQQI")      # and its checksum
+RECORD_FIELDS = ("magic", "version", "flags", "owner", "host", "end", "zero_from", "zero_end",
+                 "device_size", "reserved")
+RECORD_OFFSET, RECORD_MAGIC, AF_RECORD = 384, 0x52444551, 1 << 63
 SECTOR = 512
 MIB = 1 << 20
 BLKFLSBUF = 0x1261
@@ -63,6 +67,25 @@ def stamp(offset, length, seed):
     """Test data: every sector names its own guest sector and the seed."""
     return b"".join(b"%016x%016x" % (sector, seed) * 16
                     for sector in range(offset // SECTOR, (offset + length) // SECTOR))
+
+
+def crc32c(data):
+    """CRC-32C."""
+    crc = 0xffffffff
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x82f63b78 if crc & 1 else 0)
+    return crc ^ 0xffffffff
+
+
+def pack_record(**fields):
+    """A record, by default one that claims nothing; see dm-qed-record.rst."""
+    values = dict(dict.fromkeys(RECORD_FIELDS, 0), magic=RECORD_MAGIC, version=1,
+                  owner=b"\x0f" * 16, host=b"host")
+    values.update(fields)
+    data = RECORD.pack(*[values[name] for name in RECORD_FIELDS])
+    return data + struct.pack("<I", crc32c(data))
 
 
 class Disk:
@@ -258,6 +281,12 @@ class Image:
         self.disk.write(0, self.hdr.pack())
 
     # tables
+
+    def write_record(self, **fields):
+        """Give the header a record."""
+        self.disk.write(RECORD_OFFSET, pack_record(**fields))
+        self.hdr.autoclear_features |= AF_RECORD
+        self.write_header()
 
     def l1(self):
         """(index, value) of each L1 entry in use."""
@@ -1075,6 +1104,16 @@ def cmd_set_header(args):
     img.write_header()
 
 
+def cmd_record(args):
+    """give the header a record, with these fields"""
+    fields = dict(field.split("=", 1) for field in args.fields)
+    if set(fields) - set(RECORD_FIELDS):
+        raise Error("a record has only " + ", ".join(RECORD_FIELDS))
+    how = {"host": os.fsencode, "owner": bytes.fromhex}
+    open_image(args, writable=True, valid=False).write_record(
+        **{name: how.get(name, number)(value) for name, value in fields.items()})
+
+
 def cmd_set_entry(args):
     """change a table entry: l1 INDEX VALUE, or l2 L1-INDEX INDEX VALUE"""
     img = open_image(args, writable=True)
@@ -1148,6 +1187,7 @@ def parser():
     command(cmd_set_feature, file, arg("which", choices=("incompat", "compat", "autoclear")),
             arg("change", help="+MASK, =MASK or, after --, -MASK"))
     command(cmd_set_header, file, arg("field", choices=FIELDS), arg("value", type=num))
+    command(cmd_record, file, arg("fields", metavar="FIELD=VALUE", nargs="*"))
     command(cmd_set_entry, file, arg("table", choices=("l1", "l2")),
             arg("numbers", type=num, nargs="+"))
     command(cmd_poke, file, arg("offset", type=num), arg("hex"))

@@ -1,0 +1,302 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Unit tests of the record in the header, see dm-qed-kunit.c.
+ */
+
+/* The first sector of an image */
+union first_sector {
+	struct qed_header header;
+	u8 bytes[SECTOR_SIZE];
+};
+
+/* Too large for a stack, and cases come one by one */
+static union first_sector sector, before;
+
+static struct qed_disk_record *disk_of(union first_sector *first)
+{
+	return (void *)first->bytes + QED_RECORD_OFFSET;
+}
+
+/* Clusters of 64 KiB, tables of 4: the L1 table ends before cluster 5 */
+static void record_image(union first_sector *first)
+{
+	memset(first->bytes, 0xaa, sizeof(*first));
+	good_header(&first->header, 65536, 4);
+}
+
+static void good_record(struct qed_record *record)
+{
+	unsigned int i;
+
+	memset(record, 0, sizeof(*record));
+	for (i = 0; i < QED_OWNER_SIZE; i++)
+		record->owner[i] = 0xf0 + i;
+	strscpy(record->host, "node-1.example_org", QED_HOST_SIZE);
+	record->end = 0x123456789ULL;
+	record->zero_from = 0x123456799ULL;
+	record->zero_end = 0x1234567a0ULL;
+	record->device_size = 0x1234567a0ULL * 65536 + 512;
+}
+
+static void seal(union first_sector *first)
+{
+	disk_of(first)->crc = record_crc(disk_of(first));
+}
+
+static int parse_record(const union first_sector *first)
+{
+	struct qed_record record;
+	const char *what = NULL;
+	int r = qed_record_parse(&record, &first->header, &what);
+
+	return (r == -EUCLEAN) == !!what ? r : -EINVAL;
+}
+
+static void record_known_crc(struct kunit *test)
+{
+	KUNIT_EXPECT_EQ(test, ~qed_crc32c(~0, "123456789", 9), 0xe3069283U);
+}
+
+/* Byte by byte, as the documentation has it, whatever the processor */
+static void record_bytes(struct kunit *test)
+{
+	static const u8 want[] = {
+		'Q', 'E', 'D', 'R', 1, 0, 0, 0,
+		0xf0, 0xf1, 0xf2, 0xf3, 0xf4, 0xf5, 0xf6, 0xf7,
+		0xf8, 0xf9, 0xfa, 0xfb, 0xfc, 0xfd, 0xfe, 0xff,
+		'n', 'o', 'd', 'e', '-', '1', '.', 'e',
+		'x', 'a', 'm', 'p', 'l', 'e', '_', 'o', 'r', 'g',
+		[88] = 0x89, 0x67, 0x45, 0x23, 0x01, 0, 0, 0,
+		0x99, 0x67, 0x45, 0x23, 0x01, 0, 0, 0,
+		0xa0, 0x67, 0x45, 0x23, 0x01, 0, 0, 0,
+		0x00, 0x02, 0xa0, 0x67, 0x45, 0x23, 0x01, 0,
+		0, 0, 0, 0, 0x5f, 0x52, 0x9e, 0x86,
+	};
+	struct qed_record record;
+
+	record_image(&sector);
+	before = sector;
+	good_record(&record);
+	KUNIT_ASSERT_TRUE(test, qed_record_build(&sector.header, &record));
+	KUNIT_EXPECT_EQ(test, sizeof(want), sizeof(struct qed_disk_record));
+	KUNIT_EXPECT_EQ(test, 0, memcmp(disk_of(&sector), want, sizeof(want)));
+	KUNIT_EXPECT_EQ(test, sector.bytes[39], 0x80);
+	before.bytes[39] = 0x80;
+	KUNIT_EXPECT_EQ(test, 0, memcmp(sector.bytes, before.bytes, QED_RECORD_OFFSET));
+}
+
+static void record_round(struct kunit *test)
+{
+	struct qed_record record, got;
+	const char *what;
+
+	record_image(&sector);
+	good_record(&record);
+	qed_record_build(&sector.header, &record);
+	KUNIT_ASSERT_EQ(test, 0, qed_record_parse(&got, &sector.header, &what));
+	KUNIT_EXPECT_EQ(test, 0, memcmp(got.owner, record.owner, QED_OWNER_SIZE));
+	KUNIT_EXPECT_EQ(test, 0, strcmp(got.host, record.host));
+	KUNIT_EXPECT_FALSE(test, got.active);
+	KUNIT_EXPECT_EQ(test, got.end, record.end);
+	KUNIT_EXPECT_EQ(test, got.zero_from, record.zero_from);
+	KUNIT_EXPECT_EQ(test, got.zero_end, record.zero_end);
+	KUNIT_EXPECT_EQ(test, got.device_size, record.device_size);
+
+	sector.header.autoclear_features = 0;
+	KUNIT_EXPECT_EQ(test, -ENOENT, parse_record(&sector));
+}
+
+/* What is in use claims nothing, and where it does it is no record. */
+static void record_in_use(struct kunit *test)
+{
+	struct qed_record record, got;
+	const char *what;
+	unsigned int i;
+
+	for (i = 1; i < 4; i++) {
+		record_image(&sector);
+		good_record(&record);
+		record.active = i & 1;
+		if (i & 2)
+			sector.header.features = cpu_to_le64(QED_F_NEED_CHECK);
+		KUNIT_EXPECT_TRUE(test, qed_record_build(&sector.header, &record));
+		KUNIT_ASSERT_EQ(test, 0, qed_record_parse(&got, &sector.header, &what));
+		KUNIT_EXPECT_EQ(test, got.active, record.active);
+		KUNIT_EXPECT_EQ(test, 0, got.end | got.zero_from | got.zero_end |
+				got.device_size);
+
+		disk_of(&sector)->end = cpu_to_le64(100);
+		seal(&sector);
+		KUNIT_EXPECT_EQ(test, -EUCLEAN, parse_record(&sector));
+	}
+	/* whoever does not know the record has set it, and not cleared bit 63 */
+	record_image(&sector);
+	good_record(&record);
+	qed_record_build(&sector.header, &record);
+	sector.header.features = cpu_to_le64(QED_F_NEED_CHECK);
+	KUNIT_EXPECT_EQ(test, -EUCLEAN, parse_record(&sector));
+}
+
+/* Each bit of it counts. */
+static void record_each_bit(struct kunit *test)
+{
+	struct qed_record record;
+	unsigned int bit;
+
+	record_image(&sector);
+	good_record(&record);
+	qed_record_build(&sector.header, &record);
+	for (bit = QED_RECORD_OFFSET * 8; bit < SECTOR_SIZE * 8; bit++) {
+		sector.bytes[bit / 8] ^= 1 << bit % 8;
+		KUNIT_EXPECT_EQ(test, -EUCLEAN, parse_record(&sector));
+		sector.bytes[bit / 8] ^= 1 << bit % 8;
+	}
+	KUNIT_EXPECT_EQ(test, 0, parse_record(&sector));
+}
+
+/* Values with a right checksum */
+static void record_values(struct kunit *test)
+{
+	struct qed_disk_record disk;
+	u64 end = 0x1234567a0ULL;
+	struct qed_record record;
+
+	record_image(&before);
+	good_record(&record);
+	qed_record_build(&before.header, &record);
+
+#define WITH(field, value, result) \
+	do { \
+		sector = before; \
+		disk = *disk_of(&sector); \
+		disk.field = value; \
+		*disk_of(&sector) = disk; \
+		seal(&sector); \
+		KUNIT_EXPECT_EQ(test, result, parse_record(&sector)); \
+	} while (0)
+	WITH(magic, cpu_to_le32(QED_RECORD_MAGIC), 0);
+	WITH(magic, cpu_to_le32(QED_MAGIC), -EUCLEAN);
+	WITH(version, 0, -EUCLEAN);
+	WITH(version, cpu_to_le16(2), -EUCLEAN);
+	WITH(flags, cpu_to_le16(2), -EUCLEAN);
+	WITH(flags, cpu_to_le16(0x8000), -EUCLEAN);
+	WITH(reserved, cpu_to_le32(1), -EUCLEAN);
+	WITH(end, 0, -EUCLEAN);
+	WITH(end, cpu_to_le64(4), -EUCLEAN);
+	WITH(end, cpu_to_le64(5), 0);
+	WITH(end, cpu_to_le64(record.zero_from), 0);
+	WITH(end, cpu_to_le64(record.zero_from + 1), -EUCLEAN);
+	WITH(zero_from, cpu_to_le64(end), -EUCLEAN);
+	WITH(zero_from, cpu_to_le64(end - 1), 0);
+	WITH(zero_from, 0, -EUCLEAN);
+	WITH(zero_end, cpu_to_le64(end + 1), -EUCLEAN);
+	WITH(zero_end, 0, -EUCLEAN);
+	WITH(zero_end, cpu_to_le64(U64_MAX), -EUCLEAN);
+	WITH(device_size, cpu_to_le64(end * 65536), 0);
+	WITH(device_size, cpu_to_le64(end * 65536 - 1), -EUCLEAN);
+	WITH(device_size, 0, -EUCLEAN);
+
+	record.zero_from = 0;
+	record.zero_end = 0;
+	record.device_size = 0;
+	qed_record_build(&before.header, &record);
+	WITH(end, 0, 0);
+	WITH(end, cpu_to_le64(U64_MAX >> 16), 0);
+	WITH(end, cpu_to_le64((U64_MAX >> 16) + 1), -EUCLEAN);
+	WITH(zero_from, cpu_to_le64(end), -EUCLEAN);
+	WITH(device_size, cpu_to_le64(end), -EUCLEAN);
+#undef WITH
+}
+
+static void record_hosts(struct kunit *test)
+{
+	static const char * const bad[] = {
+		"", "(none)", "a b", "a/b", "a\nb", "\xe4", "a\x7f",
+		"0123456789012345678901234567890123456789012345678901234567890123",
+	};
+	static const char * const good[] = {
+		"a", "AZ.az-09_", "...", "localhost",
+		"012345678901234567890123456789012345678901234567890123456789012",
+	};
+	struct qed_record record, got;
+	const char *what;
+	unsigned int i;
+
+	record_image(&sector);
+	good_record(&record);
+	for (i = 0; i < ARRAY_SIZE(good); i++) {
+		KUNIT_EXPECT_TRUE(test, qed_host_is_legal(good[i]));
+		strscpy(record.host, good[i], QED_HOST_SIZE);
+		qed_record_build(&sector.header, &record);
+		KUNIT_ASSERT_EQ(test, 0, qed_record_parse(&got, &sector.header, &what));
+		KUNIT_EXPECT_EQ(test, 0, strcmp(got.host, good[i]));
+	}
+	for (i = 0; i < ARRAY_SIZE(bad); i++) {
+		KUNIT_EXPECT_FALSE(test, qed_host_is_legal(bad[i]));
+		memset(disk_of(&sector)->host, 0, QED_HOST_SIZE);
+		memcpy(disk_of(&sector)->host, bad[i], strlen(bad[i]));
+		seal(&sector);
+		KUNIT_EXPECT_EQ(test, -EUCLEAN, parse_record(&sector));
+	}
+	/* something behind the NUL */
+	qed_record_build(&sector.header, &record);
+	disk_of(&sector)->host[QED_HOST_SIZE - 1] = 'x';
+	seal(&sector);
+	KUNIT_EXPECT_EQ(test, -EUCLEAN, parse_record(&sector));
+}
+
+/* Beside a name of a backing file */
+static void record_room(struct kunit *test)
+{
+	static const struct {
+		u32 offset, size;
+		bool room;
+	} names[] = {
+		{ 64, 320, true }, { 64, 321, false }, { 384, 1, false },
+		{ 511, 1, false }, { 512, 1, true }, { 383, 2, false },
+		{ 64, 4095, false }, { U32_MAX, U32_MAX, true },
+		{ 0, U32_MAX, false }, { 384, 0, true },
+	};
+	struct qed_record record;
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(names); i++) {
+		record_image(&sector);
+		sector.header.backing_filename_offset = cpu_to_le32(names[i].offset);
+		sector.header.backing_filename_size = cpu_to_le32(names[i].size);
+		good_record(&record);
+		/* without the feature it is no name */
+		KUNIT_EXPECT_TRUE(test, qed_record_build(&sector.header, &record));
+		KUNIT_EXPECT_EQ(test, 0, parse_record(&sector));
+
+		sector.header.features = cpu_to_le64(QED_F_BACKING_FILE);
+		KUNIT_EXPECT_EQ(test, names[i].room,
+				qed_record_has_room(&sector.header));
+		KUNIT_EXPECT_EQ(test, names[i].room ? 0 : -EUCLEAN,
+				parse_record(&sector));
+		before = sector;
+		before.header.autoclear_features = 0;
+		KUNIT_EXPECT_EQ(test, names[i].room,
+				qed_record_build(&sector.header, &record));
+		if (!names[i].room)
+			KUNIT_EXPECT_EQ(test, 0, memcmp(before.bytes, sector.bytes,
+							sizeof(sector)));
+	}
+}
+
+static struct kunit_case record_cases[] = {
+	KUNIT_CASE(record_known_crc),
+	KUNIT_CASE(record_bytes),
+	KUNIT_CASE(record_round),
+	KUNIT_CASE(record_in_use),
+	KUNIT_CASE(record_each_bit),
+	KUNIT_CASE(record_values),
+	KUNIT_CASE(record_hosts),
+	KUNIT_CASE(record_room),
+	{}
+};
+
+static struct kunit_suite record_suite = {
+	.name = "dm_qed_record",
+	.test_cases = record_cases,
+};
