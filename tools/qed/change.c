@@ -33,6 +33,7 @@ int qed_write(struct qed_image *img, const void *buf, u64 offset, u64 length)
 			return r;
 	}
 	img->modified = true;
+	img->changed_end = max_u64(img->changed_end, offset + length);
 	while (length) {
 		n = pwrite(img->fd, from, length, offset);
 		if (n < 0) {
@@ -61,6 +62,7 @@ int qed_punch(struct qed_image *img, u64 offset, u64 length)
 			return r;
 	}
 	img->modified = true;
+	img->changed_end = max_u64(img->changed_end, offset + length);
 	if (img->is_block)
 		return ioctl(img->fd, BLKDISCARD, range) ? -errno : 0;
 	if (fallocate(img->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, length))

@@ -17,6 +17,8 @@ const char * const qed_code_names[QED_CODES] = {
 	[QED_IMAGE_SIZE_ILLEGAL]	= "image-size-illegal",
 	[QED_BACKING_NAME_ILLEGAL]	= "backing-name-illegal",
 	[QED_NEED_CHECK]		= "need-check",
+	[QED_RECORD_VOID]		= "record-void",
+	[QED_RECORD_UNTRUE]		= "record-untrue",
 	[QED_L1_ENTRY_UNALIGNED]	= "l1-entry-unaligned",
 	[QED_L1_ENTRY_IN_HEADER]	= "l1-entry-in-header",
 	[QED_L1_ENTRY_BEYOND_END]	= "l1-entry-beyond-end",
@@ -68,6 +70,7 @@ enum qed_severity qed_code_severity(enum qed_code code)
 	switch (code) {
 	case QED_OK:
 	case QED_NEED_CHECK:
+	case QED_RECORD_VOID:
 		return QED_NOTE;
 	case QED_L1_MISPLACED:
 	case QED_L1_ENTRY_BEYOND_SIZE:

@@ -14,6 +14,7 @@
 #include "header.h"
 #include "plan.h"
 #include "reconnect.h"
+#include "record-repair.h"
 #include "repair.h"
 #include "undo.h"
 
@@ -123,6 +124,8 @@ static int check_tables(struct qed_repair *repair, bool is_wrong)
 
 	if (is_wrong)
 		r = qed_show_tables(repair);
+	if (!r && repair->drops_record && repair->mode == QED_MODE_PREEN)
+		r = qed_begin(repair);
 	if (!r && !repair->read_errors)
 		r = qed_repair_partial_cluster(repair);
 	return r;
@@ -131,7 +134,7 @@ static int check_tables(struct qed_repair *repair, bool is_wrong)
 /* Repair the header and the tables; what is left is in repair->used then */
 static int repair_tables(struct qed_repair *repair, bool is_wrong)
 {
-	bool header_is_wrong = repair->options->new_header ||
+	bool header_is_wrong = repair->options->new_header || repair->drops_record ||
 			       memcmp(&repair->fixed, &repair->img->header,
 				      sizeof(repair->fixed));
 	int r = 0;
@@ -193,7 +196,7 @@ static int finish(struct qed_repair *repair)
 	    (repair->has_begun && header.autoclear_features)) {
 		if (finding.action)
 			header.features &= ~htole64(QED_F_NEED_CHECK);
-		header.autoclear_features = 0;
+		header.autoclear_features = finding.action ? qed_kept_record(repair) : 0;
 		r = qed_undo_complete(repair->img->undo, repair->img, &header);
 		if (!r)
 			r = qed_write_header(repair->img, &header);
@@ -211,6 +214,9 @@ static int discard_free(struct qed_repair *repair)
 	u64 first = 0, next;
 	int r = img->undo ? qed_begin(repair) : 0;
 
+	/* what is discarded is not known to be zero any more */
+	if (repair->result->record.zero_end)
+		r = qed_begin(repair);
 	while (!r && first < img->nr_clusters) {
 		if (qed_stopped(img))
 			return -EINTR;
@@ -283,6 +289,9 @@ static int run(struct qed_repair *repair)
 
 	if (r || fatal)
 		return r;
+	r = qed_fail(repair, qed_check_record(repair), "cannot read the header");
+	if (r)
+		return r;
 	if (!repair->options->always && !qed_fsck_left(result, QED_DAMAGE) &&
 	    !memcmp(&repair->fixed, &repair->img->header, sizeof(repair->fixed)) &&
 	    !(le64toh(repair->fixed.features) & QED_F_NEED_CHECK) && !repair->extend_to)
@@ -304,6 +313,7 @@ static int run(struct qed_repair *repair)
 		/* that of the header was reported, but will not be done */
 		qed_count_settled(repair);
 	}
+	qed_check_record_end(repair);
 	r = qed_look_for_orphans(repair);
 	if (r)
 		return r;

@@ -42,6 +42,7 @@ struct qed_undo;
  * @undo: where to save what gets overwritten, or NULL
  * @modified: something was written
  * @sync_error: what failed when changes were to be durable: nothing will be any more
+ * @changed_end: the end of all that was written or punched, in bytes
  * @bytes_read: from tables
  * @bytes_written: to anywhere
  * @stop: set, by a signal handler, when the user wants no more, or NULL
@@ -64,6 +65,7 @@ struct qed_image {
 	struct qed_undo *undo;
 	bool modified;
 	int sync_error;
+	u64 changed_end;
 	u64 bytes_read, bytes_written;
 	const int *stop;
 };

@@ -8,6 +8,7 @@
 
 #include "finding.h"
 #include "image.h"
+#include "record.h"
 #include "scan.h"
 
 enum qed_mode {
@@ -89,6 +90,7 @@ struct qed_fsck_options {
  * @free: clusters that are not, below the high-water mark, without leaks
  * @end: the high-water mark, in clusters
  * @moved: number of clusters that were moved, durably
+ * @record: that of the image before; qed_has_record() tells whether it was kept
  * @what: what failed, for the user, if an error is returned
  */
 struct qed_fsck_result {
@@ -97,6 +99,7 @@ struct qed_fsck_result {
 	bool is_cut, scanned, complete;
 	struct qed_counts counts;
 	u64 used, free, end, moved;
+	struct qed_record record;
 	const char *what;
 };
 

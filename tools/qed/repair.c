@@ -385,7 +385,8 @@ static bool may_free(const struct qed_repair *repair)
 	enum qed_code code;
 
 	for (code = 0; code < QED_CODES; code++)
-		if (code != QED_LEAK && code != QED_LEAK_TAIL && code != QED_NEED_CHECK &&
+		if (code != QED_LEAK && code != QED_LEAK_TAIL &&
+		    qed_code_severity(code) != QED_NOTE &&
 		    result->found[code] != result->fixed[code])
 			return false;
 	return true;

@@ -211,6 +211,31 @@ static void add_verdict(struct json_object *object, const struct qed_fsck_result
 		add_bool(object, "damaged", verdict == VERDICT_DAMAGED);
 }
 
+static struct json_object *record_object(const struct qed_record *record,
+					 const struct qed_image *img)
+{
+	struct json_object *object = json_object_new_object();
+	char owner[2 * QED_OWNER_SIZE + 1];
+	unsigned int i;
+
+	add_bool(object, "valid", record->state == QED_RECORD_VALID);
+	add_bool(object, "dropped", !qed_has_record(img));
+	if (record->state == QED_RECORD_IGNORED) {
+		add_string(object, "defect", record->what);
+		return object;
+	}
+	for (i = 0; i < QED_OWNER_SIZE; i++)
+		sprintf(owner + 2 * i, "%02x", record->owner[i]);
+	add_string(object, "host", record->host);
+	add_string(object, "owner", owner);
+	add_bool(object, "active", record->active);
+	add_number(object, "end", record->end << img->cluster_shift);
+	add_number(object, "zero-from", record->zero_from << img->cluster_shift);
+	add_number(object, "zero-end", record->zero_end << img->cluster_shift);
+	add_number(object, "device-size", record->device_size);
+	return object;
+}
+
 void json_end(struct qed_reporter *reporter, const struct qed_fsck_result *result,
 	      const char *error, int exit_status)
 {
@@ -233,6 +258,8 @@ void json_end(struct qed_reporter *reporter, const struct qed_fsck_result *resul
 	add_bool(object, "modified", img->modified);
 	add_number(object, "file-size", img->size);
 	add_geometry(object, img);
+	if (result->record.state != QED_RECORD_NONE)
+		json_object_object_add(object, "record", record_object(&result->record, img));
 	if (result->complete && !error)
 		add_counts(object, img, result);
 	if (reporter->stats)

@@ -44,6 +44,8 @@ static const char * const phrases[QED_CODES] = {
 	[QED_IMAGE_SIZE_ILLEGAL]	= "is no legal size of the disk",
 	[QED_BACKING_NAME_ILLEGAL]	= "has a backing file, but no legal name of it",
 	[QED_NEED_CHECK]		= "the image was not closed",
+	[QED_RECORD_VOID]		= "what the header has for a record is none",
+	[QED_RECORD_UNTRUE]		= "the record says that nothing here is in use",
 	[QED_L1_ENTRY_UNALIGNED]	= "is not aligned to a cluster",
 	[QED_L1_ENTRY_IN_HEADER]	= "points into the header",
 	[QED_L1_ENTRY_BEYOND_END]	= "is beyond the end of the image",
@@ -81,6 +83,8 @@ static void print_action(const struct qed_finding *finding)
 	case QED_ACTION_CLEARED:
 		if (finding->code == QED_NEED_CHECK)
 			printf("; NEED_CHECK cleared");
+		else if (finding->code == QED_RECORD_UNTRUE)
+			printf("; record dropped");
 		else
 			printf("; set to 0");
 		break;
@@ -216,6 +220,36 @@ static void print_features(const struct qed_reporter *reporter)
 	free(name);
 }
 
+static void print_known_space(const struct qed_image *img, const struct qed_record *record)
+{
+	unsigned int shift = img->cluster_shift;
+
+	if (record->end)
+		printf("; nothing in use from byte %llu on", record->end << shift);
+	if (record->zero_end && record->device_size == img->size)
+		printf(", zeroes from %llu to %llu", record->zero_from << shift,
+		       record->zero_end << shift);
+}
+
+static void print_record(const struct qed_reporter *reporter, const struct qed_record *record)
+{
+	unsigned int i;
+
+	if (record->state == QED_RECORD_NONE)
+		return;
+	printf("%s: record: ", reporter->name);
+	if (record->state == QED_RECORD_IGNORED) {
+		printf("void, it %s", record->what);
+	} else {
+		printf("%s host %s, owner ", record->active ? "in use by" : "last used by",
+		       record->host);
+		for (i = 0; i < QED_OWNER_SIZE; i++)
+			printf("%02x", record->owner[i]);
+		print_known_space(reporter->img, record);
+	}
+	puts(qed_has_record(reporter->img) ? "" : "; dropped");
+}
+
 static void print_counts(const struct qed_reporter *reporter, const struct qed_fsck_result *result)
 {
 	const struct qed_image *img = reporter->img;
@@ -334,6 +368,7 @@ void text_end(struct qed_reporter *reporter, const struct qed_fsck_result *resul
 
 	print_geometry(reporter);
 	print_features(reporter);
+	print_record(reporter, &result->record);
 	if (result->complete && !error)
 		print_counts(reporter, result);
 	print_sums(reporter, result);

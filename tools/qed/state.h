@@ -58,6 +58,8 @@
  * @mostly_leaked: more clusters are leaked than are in use
  * @has_partial: the file ends within a cluster that is in use
  * @declined: the user wants a damaged entry to remain
+ * @drops_record: the record is not true
+ * @size_before: of the image, in bytes
  * @settled: @result as to @fixed and @leaks_fixed, when all of it was durable
  */
 struct qed_repair {
@@ -80,6 +82,8 @@ struct qed_repair {
 	u64 extend_to, old_end;
 	bool has_shared_table, has_linked, mostly_leaked;
 	bool has_partial, has_rest, declined;
+	bool drops_record;
+	u64 size_before;
 	struct qed_fsck_result settled;
 };
 

@@ -1275,3 +1275,41 @@ for _seed in range(60):
 for _seed in range(24):
     recipe("random", ("4k-1", "4k-2", "header-5", "l1-last", "backing-64k", "whole")[_seed % 6],
            "both-%d" % _seed, random_bytes(_seed, "both"))
+
+
+# ---------------------------------------------------------------------------------------------
+# The record
+# ---------------------------------------------------------------------------------------------
+
+def recorded(function, less=0, **fields):
+    """A record beside other damage; its end is that of the file, or less clusters before."""
+    def run(dmg):
+        function(dmg)
+        dmg.put(qedimg.RECORD_OFFSET,
+                qedimg.pack_record(**{"end": dmg.end // dmg.cluster - less, **fields}))
+        dmg.header(autoclear_features=qedimg.AF_RECORD | 5)
+        dmg.stated = False
+    return run
+
+
+def unaligned(dmg):
+    """An entry that is cleared."""
+    dmg.put_entry(dmg.table_of("1.5"), 5, 4711)
+
+
+def twice(dmg):
+    """An entry that needs a copy, and a table that does."""
+    dmg.put_entry(dmg.table_of("1.5"), 5, dmg.at["0.0"])
+    dmg.put_entry(dmg.at["l"], 2, dmg.at["t0"])
+
+
+for _geometry in ("4k-1", "4k-16", "header-5", "tables-last", "backing"):
+    for _name, _function in (("alone", nothing), ("unaligned", unaligned), ("twice", twice),
+                             ("hole-inside", hole_inside)):
+        recipe("record", _geometry, "true-" + _name, recorded(_function))
+        recipe("record", _geometry, "true-far-" + _name, recorded(_function, -3000))
+        recipe("record", _geometry, "untrue-" + _name, recorded(_function, 1))
+        recipe("record", _geometry, "void-" + _name, recorded(_function, flags=1))
+        recipe("record", _geometry, "active-" + _name, recorded(_function, flags=1, end=0))
+        recipe("record", _geometry, "dirty-" + _name, recorded(dirty(_function), end=0))
+        recipe("record", _geometry, "dirty-void-" + _name, recorded(dirty(_function)))

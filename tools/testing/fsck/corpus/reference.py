@@ -18,18 +18,20 @@ TOP = (1 << 64) - 1                    # and what can be told
 DAMAGE, WASTE, NOTE = "damage", "waste", "note"
 WASTES = {"l1-misplaced", "l1-entry-beyond-size", "l2-entry-beyond-size", "orphan-table",
           "mostly-leaked", "leak", "leak-tail"}
+NOTES = {"need-check", "record-void"}
 HEADER_CODES = ("cluster-size-illegal", "table-size-illegal", "header-size-illegal",
                 "l1-offset-illegal", "l1-in-header", "l1-misplaced", "l1-over-end",
                 "image-size-illegal", "backing-name-illegal")
 # -p repairs only these
-HARMLESS = {"leak", "leak-tail", "partial-cluster", "need-check"}
+HARMLESS = {"leak", "leak-tail", "partial-cluster", "need-check", "record-untrue"}
 # -y leaves these alone if there is an orphan-table
-KEPT = {"orphan-table", "mostly-leaked", "leak", "leak-tail", "need-check"}
+KEPT = {"orphan-table", "mostly-leaked", "leak", "leak-tail", "need-check",
+        "record-void"}
 
 
 def severity(code):
     """Damage, waste or note."""
-    return NOTE if code == "need-check" else WASTE if code in WASTES else DAMAGE
+    return NOTE if code in NOTES else WASTE if code in WASTES else DAMAGE
 
 
 class Unusable(Exception):
@@ -52,6 +54,7 @@ class Reference:
         self.tables_as_data = set()    # guest clusters that get the copy of a part of a table
         self.no_tables = set()         # L1 indexes whose tables are none
         self.is_block = is_block
+        self.record = None
         with qedimg.Disk(path) as self.disk:
             self.length = self.disk.size()
             self.hdr = qedimg.Header(self.disk.read(0, qedimg.HEADER.size))
@@ -96,9 +99,44 @@ class Reference:
                 hdr.backing_filename_offset + hdr.backing_filename_size > hdr.header_bytes):
             fixed = hdr.features & ~(qedimg.F_BACKING | qedimg.F_NO_PROBE)
             self.add("backing-name-illegal", field="features", value=hdr.features, new_value=fixed)
+        if hdr.autoclear_features & qedimg.AF_RECORD and not self.take_record(
+                self.disk.read(qedimg.RECORD_OFFSET, qedimg.RECORD.size + 4)):
+            self.add("record-void")
         if hdr.features & qedimg.F_NEED_CHECK:
             self.add("need-check")
         return True
+
+    def take_record(self, data):
+        """Is this a record, and not void? Sets self.record."""
+        hdr = self.hdr
+        got = dict(zip(qedimg.RECORD_FIELDS, qedimg.RECORD.unpack(data[:-4])))
+        host = got["host"].rstrip(b"\0")
+        name = (hdr.backing_filename_offset, hdr.backing_filename_size)
+        if hdr.features & qedimg.F_BACKING and name[0] < 512 and sum(name) > 384:
+            return False
+        claims = [got[field] for field in ("end", "zero_from", "zero_end", "device_size")]
+        end, zero_from, zero_end, size = claims
+        good = (qedimg.pack_record(**got) == data and
+                (got["magic"], got["version"], got["reserved"]) ==
+                (qedimg.RECORD_MAGIC, 1, 0) and got["flags"] in (0, 1) and
+                len(host) in range(1, 64) and
+                all(byte < 128 and (chr(byte).isalnum() or chr(byte) in "._-") for byte in host))
+        if got["flags"] or hdr.features & qedimg.F_NEED_CHECK:
+            good = good and not any(claims)
+        if end:
+            good = good and (end * hdr.cluster_size <= TOP and end >=
+                             hdr.l1_table_offset // hdr.cluster_size + hdr.table_size)
+        if any(claims[1:]):
+            good = good and 0 < end <= zero_from < zero_end <= size // hdr.cluster_size
+        self.record = got if good else None
+        return good
+
+    def check_record(self):
+        """Is it true? self.top is the end of what is in use."""
+        end = self.record["end"] if self.record else 0
+        if 0 < end < self.top:
+            self.add("record-untrue", offset=end * self.hdr.cluster_size,
+                     length=(self.top - end) * self.hdr.cluster_size)
 
     def count_clusters(self):
         """Set how many clusters the file has: a part counts, but not on a device."""
@@ -409,6 +447,7 @@ class Reference:
         hdr = self.hdr
         size = hdr.cluster_size
         self.top = max([hdr.l1_table_offset // size + hdr.table_size - 1] + list(self.claims)) + 1
+        self.check_record()
         self.leaked = 0
         if self.is_block:
             return
@@ -495,11 +534,12 @@ class Reference:
 
     def status(self, mode):
         """Exit status of qed-fsck -f with -n, -p or -y."""
-        codes = {finding["code"] for finding in self.findings}
+        codes = {finding["code"] for finding in self.findings} - {"record-void"}
         if mode == "n" or not self.scanned:
             return 4 if codes - {"need-check"} else 0
         if mode == "p" and codes - HARMLESS:
-            return 5 if "partial-cluster" in codes and not self.has(*HEADER_CODES) else 4
+            some = {"partial-cluster", "record-untrue"} & codes
+            return 5 if some and not self.has(*HEADER_CODES) else 4
         if mode == "y" and "orphan-table" in codes:
             return 5 if codes - KEPT else 4
         return 1 if codes else 0

@@ -19,7 +19,7 @@ ACTIONS = {
     "l1-over-end": "extended", "l1-entry-over-end": "extended", "partial-cluster": "extended",
     "l1-entry-shared": ("copied", "cleared"), "l2-entry-shared": ("copied", "cleared"),
     "orphan-table": "punched", "mostly-leaked": "punched", "leak": "punched",
-    "leak-tail": "truncated"}
+    "leak-tail": "truncated", "record-void": "none", "record-untrue": "cleared"}
 # every code but read-error, which needs a disk that fails
 CODES = sorted({"cluster-size-illegal", "table-size-illegal", *ACTIONS} | {
     "l%d-entry-%s" % (level, what) for level in (1, 2)
@@ -44,6 +44,17 @@ def expect(got, wanted, what):
 def normal(finding):
     """A finding in a form that can be compared and sorted."""
     return json.dumps(finding, sort_keys=True)
+
+
+def record_bit(ref, target):
+    """The autoclear bits after repairs: that of a record that is true, and not in use."""
+    record = ref.record
+    if not record or record["flags"] or ref.has("record-untrue") or (
+            os.stat(target).st_size != ref.length):
+        return 0
+    with qedimg.Disk(target) as disk:
+        end = qedimg.Image(disk).hwm() // ref.hdr.cluster_size
+    return qedimg.AF_RECORD if not record["end"] or end <= record["end"] else 0
 
 
 def compare_with(ref, got, wanted, what):
@@ -355,7 +366,7 @@ class Trial:
                 if finding["code"] == "backing-name-illegal":
                     one.backing_filename_offset = one.backing_filename_size = 0
             one.features &= ~qedimg.F_NEED_CHECK
-            one.autoclear_features = 0
+            one.autoclear_features = record_bit(ref, target)
             for name in qedimg.FIELDS:
                 expect(getattr(two, name), getattr(one, name), "%s after %s" % (name, what))
             length = images.BLOCK - qedimg.HEADER.size
