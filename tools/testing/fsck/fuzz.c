@@ -11,6 +11,7 @@
  * - After -y nothing is left to be found, unless the header cannot be repaired or
  *   there is no space.
  * - After compacting no cluster is free.
+ * - What a record says of the end is true after each of these.
  *
  * The guest's view is read here, not by the library. To look at the image of an
  * input, let $FUZZ_IMAGE name a file for it.
@@ -28,6 +29,7 @@
 #include "../../qed/fsck.h"
 #include "../../qed/header.h"
 #include "fuzz.h"
+#include "fuzz_record.h"
 
 #define MAX_CLUSTERS	96U
 #define MAX_SIZE	16777216U	/* of the file, also after repairs */
@@ -305,10 +307,17 @@ static void make_image(struct input *input)
 		.image_size = htole64((entries * 2 + 100) * cluster_size - 512),
 	};
 
+	struct qed_disk_record record;
+
 	disk.read_only = false;
 	disk_resize(0);
 	for (i = 0; i < clusters; i++)
 		put_entry(i * cluster_size, i << 32 | 0xdada);
+	if (flags >> 5 == 7) {
+		fuzz_record(input, &record);
+		put(QED_RECORD_OFFSET, &record, sizeof(record));
+		header.autoclear_features = htole64(QED_AF_RECORD);
+	}
 	for (i = 0; i < table_size; i++)
 		put(l1 + i * cluster_size, zeroes, cluster_size);
 	while (input->left) {
@@ -541,6 +550,22 @@ static bool only_check(bool again)
 	return first.scanned;
 }
 
+/* Nothing that the guest has is behind the end, and nothing else is in use there. */
+static void check_record(struct qed_image *img, const struct view *view,
+			 const struct qed_fsck_result *result)
+{
+	struct qed_record record;
+	unsigned int i;
+
+	check(!qed_record_read(img, &img->header, &record), "the record cannot be read");
+	if (record.state != QED_RECORD_VALID || !record.end || left(result))
+		return;
+	check(result->end <= record.end, "the record is not true");
+	for (i = 0; i < view->nr; i++)
+		check(view->entries[i].entry >> img->cluster_shift < record.end,
+		      "the record is not true of data");
+}
+
 static bool repair(enum qed_mode mode, const char *what)
 {
 	struct qed_fsck_result result;
@@ -552,6 +577,7 @@ static bool repair(enum qed_mode mode, const char *what)
 		return false;
 	view_guest(&after, &img);
 	compare_views(&img, what);
+	check_record(&img, &after, &result);
 	if (mode != QED_MODE_REPAIR)
 		return true;
 	check(!left(&result), "not all was repaired");
@@ -595,6 +621,7 @@ static void shorten(void)
 	before = after;
 	view_guest(&after, &img);
 	compare_views(&img, "changed when made short");
+	check_record(&img, &after, &result);
 }
 
 static void save_image(const char *path)
