@@ -6,6 +6,7 @@ import random
 import struct
 
 import images
+from reference import qedimg
 
 # how often a geometry is taken; the large ones are slow
 GEOMETRIES = ("4k-1", "4k-1", "4k-1", "4k-2", "4k-2", "full", "header-2", "header-5", "l1-last",
@@ -29,7 +30,8 @@ class Mutator:
     def mutate(self):
         """One to eight changes."""
         steps = ([self.entry] * 8 + [self.field] * 3 + [self.length] * 2 +
-                 [self.flip, self.move, self.swap, self.garbage, self.table, self.many])
+                 [self.flip, self.move, self.swap, self.garbage, self.table, self.many,
+                  self.record])
         for _ in range(self.rng.choice((1, 1, 1, 2, 2, 3, 4, 8))):
             self.rng.choice(steps)()
 
@@ -179,6 +181,22 @@ class Mutator:
             base.put_entry(table, index + number, value + number * step)
         self.say("table 0x%x, entries %d..%d: 0x%x + 0x%x", table, index, index + count - 1,
                  value, step)
+
+    def record(self):
+        """A record: who has the image, or where its tables end, or nearly, and zeroes far away."""
+        rng, base = self.rng, self.base
+        size = os.fstat(base.fd).st_size
+        fields = {"flags": rng.choice((0, 0, 0, 0, 0, 0, 1, 2)),
+                  "end": max(0, size // base.cluster + rng.choice((-2, -1, 0, 0, 0, 1, 1000)))}
+        if fields["flags"] == 1 and rng.random() < 0.8:
+            fields["end"] = 0
+        if fields["end"] and rng.random() < 0.2:
+            zeroes = fields["end"] + (1 << 20)
+            fields.update(zero_from=zeroes, zero_end=zeroes + 9,
+                          device_size=(zeroes + rng.choice((8, 9, 9, 9, 10))) * base.cluster)
+        base.put(qedimg.RECORD_OFFSET, qedimg.pack_record(**fields))
+        base.put(FIELDS["autoclear_features"], struct.pack("<Q", qedimg.AF_RECORD | 5))
+        self.say("record: %s", fields)
 
 
 def make(seed, path):
