@@ -300,6 +300,7 @@ static int run(struct qed_repair *repair)
 	result->scanned = true;
 	qed_map_init(&repair->used, flat_bits(repair->img));
 	qed_map_init(&repair->claims, flat_bits(repair->img));
+	qed_map_init(&repair->multiple, flat_bits(repair->img));
 	repair->old_end = qed_find_old_end(repair);
 	r = qed_read_tables(repair, 1, &is_wrong);
 	if (r)

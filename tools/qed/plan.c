@@ -7,19 +7,26 @@
 
 #include "plan.h"
 
-/* A table that is to be copied, with all data that it maps */
-static int plan_copy(struct qed_repair *repair, const struct qed_ref *ref, u64 legal)
+/*
+ * What is in a shared table, of what the guest's disk has. It claims nothing; but if what
+ * makes it shared is dropped it will: that must not make another table shared only then,
+ * which was taken for one before.
+ */
+static int survey_shared(struct qed_repair *repair, const struct qed_ref *ref,
+			 struct qed_survey *survey)
 {
 	struct qed_image *img = repair->img;
-	u64 limit = qed_l2_limit(img, ref->l1_index), mapped = legal;
-	int r = 0;
+	u64 limit = qed_l2_limit(img, ref->l1_index);
+	bool is_whole = !ref->is_beyond && limit == qed_table_entries(img);
+	int r;
 
-	if (limit < qed_table_entries(img))
-		r = qed_count_mapped(img, ref->value, limit, &mapped);
-	repair->shared++;
-	repair->tables++;
-	repair->clusters += mapped;
-	return r;
+	/* those that are not whole come last, so that each cluster is known by a whole one */
+	repair->surveys.reached = is_whole ? &repair->multiple : NULL;
+	r = qed_survey_table(&repair->surveys, ref->value, survey);
+	repair->surveys.reached = NULL;
+	if (r || is_whole || ref->is_beyond)
+		return r;
+	return qed_survey_part(img, ref->value, limit, &repair->multiple, survey);
 }
 
 /*
@@ -29,25 +36,36 @@ static int plan_copy(struct qed_repair *repair, const struct qed_ref *ref, u64 l
 static int plan_table(struct qed_repair *repair, const struct qed_ref *ref)
 {
 	struct qed_survey survey;
-	int r = qed_survey_table(&repair->surveys, ref->value, &survey);
+	int r = survey_shared(repair, ref, &survey);
 
 	if (r == -EREMOTEIO) {
 		repair->read_errors++;
 		return 0;
 	}
-	if (r || ref->is_beyond || qed_map_test(&repair->dropped, ref->l1_index))
+	if (r || ref->is_beyond)
 		return r;
-	return plan_copy(repair, ref, survey.legal);
+	repair->result->is_cut |= survey.cut;
+	if (qed_map_test(&repair->dropped, ref->l1_index))
+		return 0;
+	repair->shared++;
+	repair->tables++;
+	repair->clusters += survey.legal;
+	return 0;
 }
 
-/*
- * Does it point to what was behind the end before the file was cut? Or is it just wrong,
- * as one that points further away than the file is long.
- */
 static bool is_cut_off(const struct qed_image *img, const struct qed_ref *ref)
 {
 	return (ref->code == QED_L1_ENTRY_BEYOND_END || ref->code == QED_L2_ENTRY_BEYOND_END) &&
-	       !ref->is_beyond && ref->value >> img->cluster_shift < 2 * img->nr_clusters;
+	       !ref->is_beyond && qed_is_cut_off(img, QED_DEFECT_BEYOND_END, ref->value);
+}
+
+/* Remember what is shared: of a table all clusters, also those of a later one only */
+static int remember_multiple(struct qed_repair *repair, const struct qed_ref *ref)
+{
+	if (ref->l1)
+		return qed_map_set(&repair->multiple, ref->value >> repair->img->cluster_shift,
+				   repair->img->table_clusters);
+	return qed_map_set(&repair->multiple, ref->conflict, 1);
 }
 
 /* Find out what will be needed. A table that cannot be read is a read error. */
@@ -62,7 +80,7 @@ static int plan_entry(void *ctx, const struct qed_ref *ref, u64 *value)
 	if (ref->code != QED_L1_ENTRY_SHARED && ref->code != QED_L2_ENTRY_SHARED)
 		return 0;
 	if (!ref->is_beyond) {
-		r = qed_map_set(&repair->multiple, ref->conflict, 1);
+		r = remember_multiple(repair, ref);
 		if (r)
 			return r;
 	}

@@ -37,7 +37,7 @@
  * @has_begun: NEED_CHECK was set
  * @used: clusters in use
  * @claims: what tables refer to that are shared; later those seen in a walk
- * @multiple: shared clusters, in the first walk
+ * @multiple: shared clusters, in the first walk, and what shared tables refer to
  * @dropped: L1 entries, by index, whose tables are shared and none
  * @uncopied: clusters of shared tables that did not get a copy
  * @owners: first references of shared clusters

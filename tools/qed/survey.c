@@ -31,16 +31,21 @@ void qed_surveys_forget(struct qed_surveys *surveys)
 static int survey_entry(struct qed_surveys *surveys, u64 entry, struct qed_survey *survey)
 {
 	const struct qed_image *img = surveys->img;
+	u64 cluster = entry >> img->cluster_shift;
 	enum qed_defect defect;
+	int r = 0;
 
 	if (entry <= QED_ENTRY_ZERO)
 		return 0;
 	defect = qed_entry_defect(img, entry, 1);
 	survey->legal += !defect;
 	survey->illegal += !!defect;
-	if (!surveys->refers || (defect && defect != QED_DEFECT_BEYOND_END))
-		return 0;
-	return qed_map_set(surveys->refers, entry >> img->cluster_shift, 1);
+	survey->cut += qed_is_cut_off(img, defect, entry);
+	if (surveys->reached && !defect)
+		r = qed_map_set(surveys->reached, cluster, 1);
+	if (r || !surveys->refers || (defect && defect != QED_DEFECT_BEYOND_END))
+		return r;
+	return qed_map_set(surveys->refers, cluster, 1);
 }
 
 /* Read a cluster of a table, a piece at a time */
@@ -87,6 +92,7 @@ static int survey_cluster(struct qed_surveys *surveys, __le64 *buf, u64 cluster,
 	}
 	table->survey.legal += known->survey.legal;
 	table->survey.illegal += known->survey.illegal;
+	table->survey.cut += known->survey.cut;
 	table->is_bad |= known->is_bad;
 	return 0;
 }
@@ -132,13 +138,15 @@ int qed_survey_table(struct qed_surveys *surveys, u64 table, struct qed_survey *
 	return known->is_bad ? -EREMOTEIO : 0;
 }
 
-int qed_count_mapped(struct qed_image *img, u64 table, u64 limit, u64 *mapped)
+int qed_survey_part(struct qed_image *img, u64 table, u64 limit, struct qed_map *reached,
+		    struct qed_survey *survey)
 {
-	u64 offset = table, end = table + limit * 8, length, entry, i;
+	struct qed_surveys surveys = { .img = img, .reached = reached };
+	u64 offset = table, end = table + limit * 8, length, i;
 	__le64 *buf = qed_alloc_piece(img);
 	int r = buf ? 0 : -ENOMEM;
 
-	*mapped = 0;
+	memset(survey, 0, sizeof(*survey));
 	while (!r && (offset = qed_next_data(img, offset, end)) < end) {
 		offset -= offset % QED_ALIGNMENT;
 		length = min_u64(table + qed_table_bytes(img) - offset, QED_PIECE_SIZE);
@@ -146,10 +154,8 @@ int qed_count_mapped(struct qed_image *img, u64 table, u64 limit, u64 *mapped)
 			r = -EINTR;
 		else if (qed_read_table(img, buf, offset, length))
 			r = -EREMOTEIO;
-		for (i = 0; !r && i < length / 8 && offset + i * 8 < end; i++) {
-			entry = le64toh(buf[i]);
-			*mapped += entry > QED_ENTRY_ZERO && !qed_entry_defect(img, entry, 1);
-		}
+		for (i = 0; !r && i < length / 8 && offset + i * 8 < end; i++)
+			r = survey_entry(&surveys, le64toh(buf[i]), survey);
 		offset += length;
 	}
 	free(buf);

@@ -15,16 +15,29 @@
  * struct qed_survey - what is in a table
  * @legal: number of entries that are legal, without 0 and 1
  * @illegal: number of entries that are illegal
+ * @cut: number of those that refer to what may have been cut off
  */
 struct qed_survey {
-	u64 legal, illegal;
+	u64 legal, illegal, cut;
 };
+
+/*
+ * Does it point to what was behind the end before the image was cut? Or is it just wrong,
+ * as one that points further away than the image is long.
+ */
+static inline bool qed_is_cut_off(const struct qed_image *img, enum qed_defect defect, u64 entry)
+{
+	return defect == QED_DEFECT_BEYOND_END &&
+	       entry >> img->cluster_shift < 2 * img->nr_clusters;
+}
 
 /**
  * struct qed_surveys - what is known about tables
  * @img: the image
  * @refers: where to set the bits of all clusters of these tables, and of those
  *	that their entries refer to, also behind the end; or NULL
+ * @reached: where to set those that legal entries of tables refer to that are not
+ *	known yet; or NULL
  * @tables: what is known about tables, by their first cluster
  * @clusters: about clusters of tables
  * @unread: how often something could not be read
@@ -33,7 +46,7 @@ struct qed_survey {
  */
 struct qed_surveys {
 	struct qed_image *img;
-	struct qed_map *refers;
+	struct qed_map *refers, *reached;
 	struct qed_hash tables, clusters;
 	u64 unread;
 };
@@ -58,20 +71,22 @@ static inline bool qed_is_no_table(const struct qed_survey *survey)
 }
 
 /**
- * qed_count_mapped() - count the clusters that a table maps
+ * qed_survey_part() - look what is in a part of a table
  * @img: the image
  * @table: offset of the table
  * @limit: only entries before this one
- * @mapped: the number of entries that are legal, without 0 and 1
+ * @reached: where to set the bits of the clusters that legal entries refer to
+ * @survey: the result
  *
  * Return: 0, -EREMOTEIO if it cannot be read, or another error.
  */
-int qed_count_mapped(struct qed_image *img, u64 table, u64 limit, u64 *mapped);
+int qed_survey_part(struct qed_image *img, u64 table, u64 limit, struct qed_map *reached,
+		    struct qed_survey *survey);
 
 /**
  * qed_find_no_tables() - find what is no table, but shared
  * @surveys: what is known
- * @shared: clusters that are referenced more than once
+ * @shared: clusters that are referenced more than once; those of a table that is may all be
  * @dropped: a bit is set, by index, for each L1 entry within the size whose table
  *	has one of these clusters, and is none
  *

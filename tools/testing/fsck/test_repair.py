@@ -134,6 +134,40 @@ def beside_no_table(tmp):
 
 
 @test
+def decided_once(tmp):
+    """what is no table is the same after a kill, though who shares it has become a table by then"""
+    # half of the third table is no table with the second one, and its data half of the first
+    path = make(tmp + "/a.qed", {0: 5, 1: 8, 2: 9}, {
+        5: {0: 14, 512: (0, 4711), 513: (0, 4712)}, 8: {number: (0, 4711) for number in range(9)},
+        10: {0: 6, 1: 15}}, {14: b"a", 15: b"b"}, table=2)
+    before, seen = view(path), set()
+    for number in range(1, 100):
+        trial = copy(path, tmp + "/trial.qed")
+        status = fsck("-yf", trial, env=preload(trial, kill=number))[0]
+        if status == -signal.SIGKILL:
+            report("-yf", trial, status=REPAIRED)
+        equal(report("-nf", trial, status=CLEAN)["findings"], [], number)
+        after = view(trial)
+        seen.add(tuple((cluster, after[cluster] == before[cluster]) for cluster in after))
+        if status != -signal.SIGKILL:
+            break
+    equal(seen, {((2 * 1024 + 512, True), (2 * 1024 + 513, True))})
+    true(number > 3, number)
+
+
+@test
+def all_clusters_of_shared(tmp):
+    """a table is none also if another one shares only its last clusters, and others' first"""
+    path = make(tmp + "/a.qed", {0: 5, 1: 10, 2: 8}, {
+        5: {0: 20}, 12: {number: (0, 4711) for number in range(9)}, 9: {0: 21}},
+        {20: b"a", 21: b"b"})
+    result = report("-nf", path, status=LEFT)
+    equal([item["index"] for item in result["findings"] if item["code"] == "l1-entry-shared"],
+          [1, 2])
+    keeps_all(path)
+
+
+@test
 def table_beyond_over_data(tmp):
     """a table beyond the size is not written to: it may be data that a shared table maps"""
     content = struct.pack("<QQ", 4711, 31 * 4096)
@@ -585,6 +619,20 @@ def cut_off(tmp):
         img.set_entry(img.table_of(2), 3, 1 << 50)
     report("-yf", path, status=REPAIRED, plain=True)
     fsck("-y", "--cut=some", path, status=USAGE)
+
+
+@test
+def cut_in_shared_table(tmp):
+    """the same if only a table tells it that shares clusters with another one"""
+    for offset in ((22, 0), (39, 0), (40, 0), (22, 8)):
+        for last, size in ((7, None), (7, 1024 * 4096 + 514 * 4096), (7, 1024 * 4096 + 513 * 4096)):
+            path = make(tmp + "/a.qed", {0: 5, 1: 6}, {5: {0: 18}, last: {0: 19, 1: offset}},
+                        {18: b"a", 19: b"b"}, table=2, size=size)
+            lost, is_cut = digest(path), offset in ((22, 0), (39, 0)) and (
+                size is None or size > 1024 * 4096 + 513 * 4096)
+            report("-yf", path, status=LEFT if is_cut else REPAIRED, plain=True)
+            equal(digest(path) == lost, is_cut, (offset, size))
+            keeps_all(path) if is_cut else None
 
 
 @test

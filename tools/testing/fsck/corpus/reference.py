@@ -51,6 +51,7 @@ class Reference:
         self.claims = {}               # cluster: (kind, guest's range or None)
         self.good_tables = []          # offsets
         self.shared = set()            # clusters that are referenced twice by what the guest sees
+        self.may_be_cut = False        # by what is in shared tables
         self.tables_as_data = set()    # guest clusters that get the copy of a part of a table
         self.no_tables = set()         # L1 indexes whose tables are none
         self.is_block = is_block
@@ -314,7 +315,7 @@ class Reference:
                 self.no_tables.add(index)
         if self.no_tables:
             self.findings, self.guest, self.claims, self.good_tables = before, {}, {}, []
-            self.tables_as_data = set()
+            self.tables_as_data, self.may_be_cut = set(), False
             self.claim_all()
             self.name_owners()
 
@@ -365,6 +366,7 @@ class Reference:
             return False
         if index in self.no_tables:
             self.add("l1-entry-shared", other={"kind": "unknown"}, **about)
+            self.look_at_shared(index, entry)
             return False
         wanted = self.clusters_of(entry)
         owners = [self.claims[cluster] for cluster in wanted if cluster in self.claims]
@@ -376,8 +378,9 @@ class Reference:
         if owners:
             self.add("l1-entry-shared", other=self.other(owners[0]), **about)
             if not beyond:
-                self.shared |= set(wanted) & set(self.claims)
+                self.shared |= set(wanted)
                 self.map_shared_table(index, entry)
+                self.look_at_shared(index, entry)
             return False
         for cluster in wanted:
             self.claims[cluster] = ("table", None if beyond else where)
@@ -427,6 +430,20 @@ class Reference:
             if (value == 1 or not self.fault(value, 1)) and (
                     index * hdr.l2_span + number * hdr.cluster_size < hdr.image_size):
                 self.guest[index * hdr.entries + number] = value
+
+    def look_at_shared(self, index, table):
+        """What a table within the size refers to that claims nothing is shared, too."""
+        hdr = self.hdr
+        for number, value in self.disk.entries(table, hdr.entries):
+            if index * hdr.l2_span + number * hdr.cluster_size < hdr.image_size and value != 1:
+                fault = self.fault(value, 1)
+                if not fault:
+                    self.shared.add(value // hdr.cluster_size)
+                self.may_be_cut |= fault == "beyond-end" and self.is_near(value)
+
+    def is_near(self, entry):
+        """Does what is behind the end lie within what the file is long again?"""
+        return entry // self.hdr.cluster_size < 2 * self.clusters
 
     @staticmethod
     def other(owner):
@@ -529,9 +546,10 @@ class Reference:
 
     def is_cut(self):
         """Does an entry point behind the end, but to less than what the file is long again?"""
-        return any(finding["code"] in ("l1-entry-beyond-end", "l2-entry-beyond-end") and
-                   finding["value"] // self.hdr.cluster_size < 2 * self.clusters and
-                   finding["guest-offset"] < self.hdr.image_size for finding in self.findings)
+        return self.may_be_cut or any(
+            finding["code"] in ("l1-entry-beyond-end", "l2-entry-beyond-end") and
+            self.is_near(finding["value"]) and
+            finding["guest-offset"] < self.hdr.image_size for finding in self.findings)
 
     def status(self, mode):
         """Exit status of qed-fsck -f with -n, -p or -y."""
