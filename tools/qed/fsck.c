@@ -196,7 +196,10 @@ static int finish(struct qed_repair *repair)
 	    (repair->has_begun && header.autoclear_features)) {
 		if (finding.action)
 			header.features &= ~htole64(QED_F_NEED_CHECK);
-		header.autoclear_features = finding.action ? qed_kept_record(repair) : 0;
+		/* what was copied already is leaked, for the next run as well */
+		header.autoclear_features &= htole64(QED_AF_REPAIR);
+		if (finding.action)
+			header.autoclear_features = qed_kept_record(repair);
 		r = qed_undo_complete(repair->img->undo, repair->img, &header);
 		if (!r)
 			r = qed_write_header(repair->img, &header);

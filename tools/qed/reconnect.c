@@ -41,15 +41,21 @@ static int report_unread(struct qed_repair *repair)
 int qed_look_for_orphans(struct qed_repair *repair)
 {
 	struct qed_orphans *orphans = &repair->orphans;
-	int r;
+	struct qed_map *used = &repair->used;
+	int r = 0;
 
 	if (repair->img->is_block || repair->read_errors || was_interrupted(repair->img))
 		return 0;
-	r = qed_find_leaked(orphans, repair->img, &repair->used);
-	repair->mostly_leaked = orphans->nr_leaked > qed_map_weight(&repair->used);
 	/* what a shared table refers to is not leaked, but nothing claims it */
-	if (!r && orphans->nr_leaked && !repair->has_shared_table)
-		r = qed_find_orphans(orphans, repair->img, &repair->used);
+	if (repair->has_shared_table) {
+		used = &repair->claims;
+		r = qed_map_or(used, &repair->used);
+	}
+	if (!r)
+		r = qed_find_leaked(orphans, repair->img, used);
+	repair->mostly_leaked = orphans->nr_leaked > qed_map_weight(&repair->used);
+	if (!r && orphans->nr_leaked)
+		r = qed_find_orphans(orphans, repair->img, used);
 	if (!r)
 		r = report_unread(repair);
 	return qed_fail(repair, r, "cannot look for leaks");

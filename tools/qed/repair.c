@@ -63,7 +63,7 @@ static bool is_for_copy(const struct qed_repair *repair, const struct qed_ref *r
 	return ref->code == QED_L1_ENTRY_SHARED && !qed_map_test(&repair->dropped, ref->l1_index);
 }
 
-/* Is it also an entry of a shared table that has no copy? */
+/* Is it also in a shared table, or data, that did not get a copy? */
 static bool is_needed(const struct qed_repair *repair, const struct qed_ref *ref)
 {
 	u64 offset = ref->table + ref->index * 8;
@@ -249,6 +249,15 @@ static int copy_table(struct qed_repair *repair, const struct qed_ref *ref, u64 
 	return r == 1 ? copy_table_data(repair, ref, *to) : r;
 }
 
+/* What did not get a copy has to remain as it is. Then the entry refers to what it did */
+static int remember_uncopied(struct qed_repair *repair, const struct qed_ref *ref)
+{
+	u64 nr = ref->l1 ? repair->img->table_clusters : 1;
+	int r = qed_map_set(&repair->uncopied, ref->value >> repair->img->cluster_shift, nr);
+
+	return r || !ref->l1 ? r : qed_forget_end(repair);
+}
+
 /* Make a copy for an entry: as copy_clusters() */
 static int copy(struct qed_repair *repair, const struct qed_ref *ref, u64 *value)
 {
@@ -266,10 +275,11 @@ static int copy_shared(struct qed_repair *repair, const struct qed_ref *ref, u64
 {
 	struct qed_walk walk = { .img = repair->img, .owners = &repair->owners };
 	struct qed_finding finding;
-	int r;
+	int r = 0;
 
 	qed_ref_finding(&walk, ref, &finding);
-	r = qed_decide(repair, &finding, QED_ACTION_COPIED);
+	if (!is_needed(repair, ref))
+		r = qed_decide(repair, &finding, QED_ACTION_COPIED);
 	if (!r && finding.action)
 		r = copy(repair, ref, value);
 	if (r < 0)
@@ -278,11 +288,7 @@ static int copy_shared(struct qed_repair *repair, const struct qed_ref *ref, u64
 	finding.new_value = *value;
 	finding.has |= r ? QED_HAS_NEW_VALUE : 0;
 	qed_report(repair, &finding);
-	if (r || !ref->l1)
-		return 0;
-	r = qed_map_set(&repair->uncopied, ref->value >> repair->img->cluster_shift,
-			repair->img->table_clusters);
-	return r ? r : qed_forget_end(repair);
+	return r ? 0 : remember_uncopied(repair, ref);
 }
 
 static int copy_entry(void *ctx, const struct qed_ref *ref, u64 *value)

@@ -671,6 +671,61 @@ def copies_beside_orphans(tmp):
 
 
 @test
+def lost_beside_shared(tmp):
+    """a lost table is kept, and can be got back, also if others share a table"""
+    path = written_in_order(tmp + "/a.qed")
+    with edit(path) as img:
+        lost, other = img.table_of(1), img.table_of(4)
+        # a half of another table, and data of that; this refers to clusters of its own
+        shared, end = img.table_of(3) + 4096, img.disk.size()
+        img.set_entry(img.hdr.l1_table_offset, 4, shared)
+        own = [end + number * 4096 for number in range(20)]
+        img.disk.write(shared + 4096, struct.pack("<20Q", *own).ljust(4096, b"\0"))
+        # of which the first one reads as a table, too, but is not lost
+        img.disk.write(end, struct.pack("<20Q", 0, *own[1:]).ljust(4096, b"\0").ljust(20 * 4096, b"x"))
+    whole = view(path)
+    lose(path, 1)
+    equal([item["offset"] for item in report("-nf", path, status=LEFT)["findings"]
+           if item["code"] == "orphan-table"], [lost, other])
+    trial = copy(path, tmp + "/trial.qed")
+    report("-y", trial, status=REPAIRED | LEFT)
+    lose(trial, 1, value=lost)
+    true(view(trial) == whole, "what the guest sees with the table back")
+    report("-y", "--reconnect=%d:%d" % (lost, 1 << 22), path, status=REPAIRED | LEFT)
+    true(view(path) == whole, "what the guest sees")
+
+
+@test
+def goes_on_after_read_error(tmp):
+    """what a repair has copied is not taken for lost by the next one, if some could not be read"""
+    path, failed = make(tmp + "/a.qed", {0: 5, 1: 6, 2: 9, 3: 10}, {
+        5: {0: 20}, 7: {0: 21, 1: 22, 2: 23}, 9: {0: 24}, 11: {0: 25, 1: 26, 2: 27}},
+        {where: b"%02d" % where for where in range(20, 28)}, table=2), 0
+    before = view(path)
+    for number, trial, status in failing_reads(path, "-yf"):
+        failed += bool(status & LEFT and status & REPAIRED)
+        equal(report("-yf", trial)["exit-status"] & ~REPAIRED, 0, "after read %d" % number)
+        true(view(trial) == before, "read %d, status %d: what the guest sees" % (number, status))
+    true(failed, "no run was finished, and had read errors")
+
+
+@test
+def table_as_data_unread(tmp):
+    """data that is a table as well is not changed as such, when it could not be copied"""
+    path, seen = make(tmp + "/a.qed", {0: 5, 1: 9}, {5: {0: 20, 1: 9}, 9: {0: 20}}, {20: b"a"},
+                      table=2), set()
+    before = view(path)
+    report("-yf", copy(path, tmp + "/done.qed"), status=REPAIRED)
+    wanted = view(tmp + "/done.qed")
+    for number, trial, status in failing_reads(path, "-yf"):
+        seen.add(status)
+        for cluster, content in view(trial).items():
+            true(content in (before[cluster], wanted[cluster]), "read %d, status %d: guest cluster %d" % (
+                number, status, cluster))
+    true(REPAIRED | LEFT | OPERATION in seen, seen)
+
+
+@test
 def reconnect_asks(tmp):
     """on a terminal it is asked whether to reconnect a table, or to free it"""
     for answers, status in (("y", REPAIRED), ("ny", REPAIRED), ("nn", LEFT)):

@@ -52,6 +52,7 @@ class Reference:
         self.good_tables = []          # offsets
         self.shared = set()            # clusters that are referenced twice by what the guest sees
         self.may_be_cut = False        # by what is in shared tables
+        self.referred = set()          # what shared tables have, and refer to
         self.tables_as_data = set()    # guest clusters that get the copy of a part of a table
         self.no_tables = set()         # L1 indexes whose tables are none
         self.is_block = is_block
@@ -315,7 +316,7 @@ class Reference:
                 self.no_tables.add(index)
         if self.no_tables:
             self.findings, self.guest, self.claims, self.good_tables = before, {}, {}, []
-            self.tables_as_data, self.may_be_cut = set(), False
+            self.tables_as_data, self.may_be_cut, self.referred = set(), False, set()
             self.claim_all()
             self.name_owners()
 
@@ -367,6 +368,7 @@ class Reference:
         if index in self.no_tables:
             self.add("l1-entry-shared", other={"kind": "unknown"}, **about)
             self.look_at_shared(index, entry)
+            self.refer(entry)
             return False
         wanted = self.clusters_of(entry)
         owners = [self.claims[cluster] for cluster in wanted if cluster in self.claims]
@@ -377,6 +379,7 @@ class Reference:
             return False
         if owners:
             self.add("l1-entry-shared", other=self.other(owners[0]), **about)
+            self.refer(entry)
             if not beyond:
                 self.shared |= set(wanted)
                 self.map_shared_table(index, entry)
@@ -441,6 +444,12 @@ class Reference:
                     self.shared.add(value // hdr.cluster_size)
                 self.may_be_cut |= fault == "beyond-end" and self.is_near(value)
 
+    def refer(self, table):
+        """Note what a shared table has and refers to, for what is leaked."""
+        self.referred |= set(self.clusters_of(table)) | {
+            value // self.hdr.cluster_size for _, value in self.disk.entries(
+                table, self.hdr.entries) if value != 1 and not self.fault(value, 1)}
+
     def is_near(self, entry):
         """Does what is behind the end lie within what the file is long again?"""
         return entry // self.hdr.cluster_size < 2 * self.clusters
@@ -496,11 +505,9 @@ class Reference:
             return
         leaked = sorted({cluster for start, end in self.disk.data_ranges(0, self.length)
                          for cluster in range(start // size, -(-end // size))
-                         if not self.is_used(cluster)})
+                         if not self.is_referred(cluster)})
         if len(leaked) > self.hdr.header_size + self.hdr.table_size + len(self.claims):
             self.add("mostly-leaked")
-        if self.has("l1-entry-shared"):
-            return
         runs = []
         for cluster in leaked:
             if not self.is_orphan(cluster):
@@ -512,6 +519,10 @@ class Reference:
         for first, count in runs:
             self.add("orphan-table", offset=first * size, length=count * size)
 
+    def is_referred(self, cluster):
+        """Is it in use, or does a shared table refer to it?"""
+        return self.is_used(cluster) or cluster in self.referred
+
     def is_orphan(self, cluster):
         """Does a leaked cluster read as a part of an L2 table?"""
         size = self.hdr.cluster_size
@@ -519,7 +530,7 @@ class Reference:
         for start in range(cluster * size, (cluster + 1) * size, 4096):
             if len(values) < 16:
                 values += [value for _, value in self.disk.entries(start, 512) if value > 1]
-        good = sum(value != last and not self.fault(value, 1) and not self.is_used(value // size)
+        good = sum(value != last and not self.fault(value, 1) and not self.is_referred(value // size)
                    for last, value in zip([0] + values, values))
         return good > len(values) - good
 
