@@ -635,6 +635,26 @@ def undo_of_interrupted(tmp):
 
 
 @test
+def undo_of_interrupted_elsewhere(tmp):
+    """nor if it was used in a way that only the tables tell: the same size, and no place of the file"""
+    was, left, undo = repaired(tmp, few=True)
+    for number in range(1, 200):
+        trial, file = copy(left, tmp + "/trial.qed"), copy(undo, tmp + "/undo2")
+        if fsck("--undo-apply", file, trial,
+                env=preload(trial, kill=number))[0] != -signal.SIGKILL or digest(trial) == digest(was):
+            break
+        fsck("-yf", trial)
+        with edit(trial) as img:
+            img.hdr.autoclear_features = 0
+            img.write_header()
+            img.set_entry(img.table_of(2), 9, 1)
+        before = digest(trial)
+        fsck("--undo-apply", file, trial, status=OPERATION)
+        equal(digest(trial), before, "change %d" % number)
+    true(number > 3, number)
+
+
+@test
 def undo_of_unreadable(tmp):
     """what cannot be read to be saved is not lost, and the image is said to be why"""
     path, undo, trial = populated(tmp + "/a.qed"), tmp + "/undo", tmp + "/trial.qed"
