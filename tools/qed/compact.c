@@ -154,6 +154,14 @@ static int mark_tables(struct compact *c)
  *----------------------------------------------------------------
  */
 
+/* One more than the last cluster of data before @end, if that is not before @first */
+static u64 last_data(const struct compact *c, u64 first, u64 end)
+{
+	while ((end = qed_map_last(c->used, end)) > first && qed_map_test(c->tables, end - 1))
+		end--;
+	return max_u64(first, end);
+}
+
 /* As many clusters of data from the border on as there are free ones before it */
 static void find_border(struct compact *c)
 {
@@ -161,9 +169,7 @@ static void find_border(struct compact *c)
 
 	for (;;) {
 		low = qed_map_next(c->used, low, high, false);
-		while (low < high && (!qed_map_test(c->used, high - 1) ||
-				      qed_map_test(c->tables, high - 1)))
-			high--;
+		high = last_data(c, low, high);
 		if (low >= high)
 			break;
 		low++;

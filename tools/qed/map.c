@@ -209,8 +209,8 @@ static bool sort_others(struct qed_map *map)
 	return true;
 }
 
-/* The number of the first word in @sorted from @nr on, or ~0 */
-static u64 next_sorted(const struct qed_map *map, u64 nr)
+/* The first word in @sorted from the number @nr on */
+static u64 find_sorted(const struct qed_map *map, u64 nr)
 {
 	u64 low = 0, high = map->nr_sorted, middle;
 
@@ -221,7 +221,15 @@ static u64 next_sorted(const struct qed_map *map, u64 nr)
 		else
 			high = middle;
 	}
-	return low < map->nr_sorted ? map->sorted[low] - 1 : ~0ULL;
+	return low;
+}
+
+/* Its number, or ~0 */
+static u64 next_sorted(const struct qed_map *map, u64 nr)
+{
+	u64 i = find_sorted(map, nr);
+
+	return i < map->nr_sorted ? map->sorted[i] - 1 : ~0ULL;
 }
 
 /* The number of the first word from @nr on, and before @end, that is not zero; or @end */
@@ -282,6 +290,41 @@ u64 qed_map_next(const struct qed_map *map, u64 bit, u64 end, bool value)
 	if (bit >= end)
 		return end;
 	return value ? next_set(map, bit, end) : next_clear(map, bit, end);
+}
+
+/* One more than the number of the last word before @end that is not zero, or 0 */
+static u64 last_word(const struct qed_map *map, u64 end)
+{
+	const struct word *word = NULL;
+	u64 nr = min_u64(end, map->nr_flat), last = 0, i;
+
+	if (!map->others.nr) {
+		;
+	} else if (sort_others((struct qed_map *)map)) {
+		i = find_sorted(map, end);
+		last = i ? map->sorted[i - 1] : 0;
+	} else {
+		while ((word = qed_hash_next(&map->others, word)))
+			if (word->key <= end)
+				last = max_u64(last, word->key);
+	}
+	while (!last && nr && !map->flat[nr - 1])
+		nr--;
+	return last ? last : nr;
+}
+
+u64 qed_map_last(const struct qed_map *map, u64 end)
+{
+	u64 nr = end / QED_WORD_BITS, word;
+
+	word = get_word(map, nr) & ~(~0ULL << end % QED_WORD_BITS);
+	if (!word) {
+		nr = last_word(map, nr);
+		if (!nr)
+			return 0;
+		word = get_word(map, --nr);
+	}
+	return (nr + 1) * QED_WORD_BITS - __builtin_clzll(word);
 }
 
 u64 qed_map_end(const struct qed_map *map)

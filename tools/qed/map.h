@@ -88,6 +88,9 @@ int qed_map_or(struct qed_map *map, const struct qed_map *from);
 /* The first bit from @bit on, and before @end, that has this value; or @end. */
 u64 qed_map_next(const struct qed_map *map, u64 bit, u64 end, bool value);
 
+/* One more than the last bit before @end that is set; 0 if there is none. */
+u64 qed_map_last(const struct qed_map *map, u64 end);
+
 /* One more than the last bit that is set; 0 if there is none. */
 u64 qed_map_end(const struct qed_map *map);
 

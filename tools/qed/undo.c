@@ -228,11 +228,14 @@ static int append_range(struct qed_undo *u, struct qed_image *img, bool is_saved
 	return r;
 }
 
-/* Save all blocks of a range that are not saved yet; that of the header is the first. */
-static int save(struct qed_undo *u, struct qed_image *img, u64 offset, u64 end)
+/*
+ * Save all blocks of a range that are not saved yet; that of the header is the first. What is
+ * cut off is not remembered but for its first block: there may be no end of it.
+ */
+static int save_range(struct qed_undo *u, struct qed_image *img, u64 offset, u64 end, bool is_cut)
 {
 	u64 from, to, last = div_up(min_u64(end, u->saved_from), UNDO_BLOCK);
-	int r = offset && !qed_map_test(&u->saved, 0) ? save(u, img, 0, 1) : 0;
+	int r = offset && !qed_map_test(&u->saved, 0) ? save_range(u, img, 0, 1, false) : 0;
 
 	if (r)
 		return r;
@@ -243,12 +246,17 @@ static int save(struct qed_undo *u, struct qed_image *img, u64 offset, u64 end)
 			break;
 		r = append_range(u, img, true, from * UNDO_BLOCK,
 				 min_u64(to * UNDO_BLOCK, u->saved_from));
-		if (!r)
-			r = qed_map_set(&u->saved, from, to - from);
+		if (!r && (!is_cut || from == offset / UNDO_BLOCK))
+			r = qed_map_set(&u->saved, from, is_cut ? 1 : to - from);
 		if (r)
 			return r;
 	}
 	return 0;
+}
+
+static int save(struct qed_undo *u, struct qed_image *img, u64 offset, u64 end)
+{
+	return save_range(u, img, offset, end, false);
 }
 
 /*----------------------------------------------------------------
@@ -340,7 +348,7 @@ int qed_undo_punch(struct qed_undo *u, struct qed_image *img, u64 offset, u64 le
 
 int qed_undo_resize(struct qed_undo *u, struct qed_image *img, u64 size)
 {
-	int r = save(u, img, size, max_u64(size, img->size));
+	int r = save_range(u, img, size, max_u64(size, img->size), true);
 
 	if (!r)
 		r = append(u, UNDO_RESIZED, size, 0, NULL, 0);

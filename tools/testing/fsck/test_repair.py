@@ -427,6 +427,34 @@ def many_holes(tmp):
     cheap("-nf", path, status=CLEAN, seconds=0.4)
 
 
+def pieces(path, *clusters):
+    """Length of a file that may be too long to be read, and what is in some of its clusters"""
+    with open(path, "rb") as file:
+        return os.path.getsize(path), [os.pread(file.fileno(), 4096, where * 4096) for where in clusters]
+
+
+@test
+def far_away(tmp):
+    """what is far away in a file costs nothing when that is cut, made short, and when it is undone"""
+    path, far = "/dev/shm/fsck-%d.qed" % os.getpid(), 1 << 30
+    if not os.path.isdir("/dev/shm"):
+        path = tmp + "/a.qed"
+    undo = tmp + "/undo"
+    try:
+        for last, options in ((4, ()), (far, ("--compact",))):
+            for more in ((), ("--undo", undo)):
+                make(path, {0: 2}, {2: {0: 3, 1: last}}, {3: b"a", last: b"b"}, table=1,
+                     clusters=far + 100)
+                was = pieces(path, *range(6), last)
+                cheap("-pf", *options, *more, path, status=REPAIRED)
+                equal((os.path.getsize(path), guest(path)[1]), (5 * 4096, b"b" * 4096))
+            fsck("--undo-apply", undo, path, status=REPAIRED)
+            equal(pieces(path, *range(6), last) == was, True, "undone")
+            os.unlink(undo)
+    finally:
+        os.unlink(path)
+
+
 # ---------------------------------------------------------------------------------------------
 # Leaks that are none
 # ---------------------------------------------------------------------------------------------
