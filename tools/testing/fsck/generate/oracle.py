@@ -119,7 +119,8 @@ def same_cluster(before, after, guest, named, again):
     offset = guest * before.geo.cluster
     old, new = before.kind(guest), after.kind(guest)
     if old == WRONG:
-        true(new == UNALLOCATED or again and is_hole(before, after, guest), "guest 0x%x: an entry that cannot be followed is %s", offset, new)
+        true(new == UNALLOCATED or again and is_hole(before, after, guest),
+             "guest 0x%x: an entry that cannot be followed is %s", offset, new)
         true(named.covers(offset), "guest 0x%x: lost, and not named", offset)
         return
     true(old == new, "guest 0x%x: was %s, is %s", offset, old, new)
