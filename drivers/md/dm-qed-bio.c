@@ -19,49 +19,16 @@ struct qed_clone {
 	struct qed_io *io;
 	struct qed_cell *cell;		/* or NULL */
 	struct percpu_ref *hold;	/* or NULL */
-	struct qed_flush under_way;	/* with FUA */
 	struct bio bio;
 };
 
-/*
- * May the error of a write come from the flush that is a part of it? If it is a lack of
- * space, it is tried again without FUA, which tells, see qed_io_restart().
- */
-static bool is_flush_error(blk_status_t error)
-{
-	return error != BLK_STS_NOSPC && error != BLK_STS_AGAIN &&
-	       error != BLK_STS_DM_REQUEUE;
-}
-
-void qed_fua_failed(struct qed *qed, blk_status_t error)
-{
-	if (!qed_fua_flushes(qed->bdev) || !is_flush_error(error))
-		return;
-	qed_lose_writes(qed);
-}
-
-/*
- * The image device has failed a bio. Does it refuse zeroes, which it is to get as data
- * then? Has a flush failed? That is noted at once, whatever becomes of the guest's bio.
- */
+/* Does the image device refuse zeroes, which it is to get as data then? */
 static void bio_failed(struct qed_io *io, struct bio *bio)
 {
-	if (bio->bi_opf & REQ_FUA) {
-		qed_fua_failed(io->qed, bio->bi_status);
-		if (bio->bi_status == BLK_STS_NOSPC)
-			WRITE_ONCE(io->fua_full, qed_fua_flushes(io->qed->bdev));
-	}
 	if (bio_op(bio) == REQ_OP_WRITE_ZEROES &&
 	    qed_meta_zeroes_failed(io->qed->meta, keeps_space(bio),
 				   bio->bi_status))
 		WRITE_ONCE(io->refused, true);
-}
-
-/* What it has lost is noted by now. */
-static void end_flush(struct qed_io *io, struct qed_flush *under_way)
-{
-	if (unlikely(under_way->under_way))
-		qed_flush_end(qed_meta_flushes(io->qed->meta), under_way, NULL);
 }
 
 static void bio_done(struct qed_io *io, struct qed_cell *cell,
@@ -89,7 +56,6 @@ static void clone_endio(struct bio *bio)
 
 	if (unlikely(status))
 		bio_failed(io, bio);
-	end_flush(io, &clone->under_way);
 	bio_put(bio);
 	bio_done(io, cell, hold, status);
 }
@@ -101,23 +67,17 @@ static void io_endio(struct bio *bio)
 
 	if (unlikely(bio->bi_status))
 		bio_failed(io, bio);
-	end_flush(io, &io->under_way);
 	bio->bi_end_io = io->end_io;
 	io->hold = NULL;
 	bio_done(io, io->cell, hold, bio->bi_status);
 }
 
-static void prepare_bio(struct bio *bio, struct qed_io *io, sector_t sector,
-			struct qed_flush *under_way)
+static void prepare_bio(struct bio *bio, struct qed_io *io, sector_t sector)
 {
 	bio->bi_iter.bi_sector = sector;
 	/* The commit makes it durable. */
 	if (io->sync)
 		bio->bi_opf &= ~REQ_FUA;
-	under_way->under_way = false;
-	if (bio->bi_opf & REQ_FUA)
-		qed_flush_begin(qed_meta_flushes(io->qed->meta), under_way,
-				false);
 	bio_clear_polled(bio);
 }
 
@@ -130,7 +90,7 @@ void qed_clone_init(struct bio *bio, struct qed_io *io,
 	clone->cell = cell;
 	clone->hold = to->hold;
 	bio->bi_end_io = clone_endio;
-	prepare_bio(bio, io, to->sector, &clone->under_way);
+	prepare_bio(bio, io, to->sector);
 	atomic_inc(&io->pending);
 }
 
@@ -166,7 +126,7 @@ int qed_submit_head(struct qed *qed, struct qed_io *io,
 	io->end_io = bio->bi_end_io;
 	bio->bi_end_io = io_endio;
 	bio_set_dev(bio, qed->bdev);
-	prepare_bio(bio, io, to->sector, &io->under_way);
+	prepare_bio(bio, io, to->sector);
 	qed_io_submit(io, NULL);
 	return 1;
 }

@@ -37,12 +37,6 @@ void qed_clone_init(struct bio *bio, struct qed_io *io, struct qed_cell *cell,
 /* Submit a bio for the guest's, or that itself, on behalf of who submitted that. */
 void qed_io_submit(struct qed_io *io, struct bio *bio);
 
-/*
- * A write with FUA has failed below: that may be the flush that is a part of it there, so
- * other writes may be lost. Context: Any.
- */
-void qed_fua_failed(struct qed *qed, blk_status_t error);
-
 /* Context: Process context, may sleep. */
 int qed_bios_init(struct qed *qed);
 

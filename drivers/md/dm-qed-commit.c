@@ -205,7 +205,7 @@ static int commit_submit(struct qed_commit *commit, bool fua, bool flush)
 	atomic_set(&commit->pending, 1 + commit->nr_bios);
 	if (commit->flushes)
 		qed_flush_begin(&commit->meta->flushes, &commit->under_way,
-				true);
+				QED_FLUSH_OWN);
 	while ((bio = bio_list_pop(&commit->bios))) {
 		if (fua)
 			bio->bi_opf |= REQ_FUA;

@@ -119,7 +119,8 @@ static int submit_and_wait(struct qed_meta *meta, struct bio *bio)
 	bio->bi_end_io = wait_endio;
 	bio->bi_private = &wait;
 	if (wait.flush || wait.fua)
-		qed_flush_begin(&meta->flushes, &wait.under_way, true);
+		qed_flush_begin(&meta->flushes, &wait.under_way,
+				QED_FLUSH_OWN);
 	submit_bio(bio);
 	wait_for_completion_io(&wait.done);
 	return blk_status_to_errno(bio->bi_status);

@@ -55,7 +55,7 @@ static int io_allocate(struct qed *qed, struct qed_io *io,
 static int io_write_hole(struct qed *qed, struct qed_io *io,
 			 struct qed_block *block)
 {
-	if (io_bio(io)->bi_opf & REQ_FUA || !qed->features.commit_ms)
+	if (!qed->features.commit_ms)
 		io->sync = true;
 	return io_allocate(qed, io, block);
 }
@@ -68,11 +68,6 @@ static int io_write(struct qed *qed, struct qed_io *io,
 	if (!is_writable(qed)) {
 		qed_meta_release(ext->hold);
 		return -EROFS;
-	}
-	if (bio->bi_opf & REQ_FUA) {
-		smp_rmb();	/* see qed_meta_is_durable() */
-		if (!qed_meta_is_durable(qed->meta))
-			io->sync = true;
 	}
 	if (bio_op(bio) == REQ_OP_WRITE_ZEROES &&
 	    !qed_meta_takes_zeroes(qed->meta, keeps_space(bio)))
@@ -177,7 +172,6 @@ static int io_unmap_step(struct qed *qed, struct qed_io *io)
 	struct qed_block *block;
 	int r;
 
-	io->sync |= !!(bio->bi_opf & REQ_FUA);
 	/* Nothing is unmapped while too much is, and there is no space to commit that. */
 	r = qed_meta_throttle(qed->meta);
 	if (r && r != -ENOSPC)
@@ -253,6 +247,21 @@ static int io_step(struct qed *qed, struct qed_io *io)
 }
 
 /*
+ * The same write without FUA, where it was: with space for that it was the flush that had
+ * none. No commit is needed on the way: there may be one that waits for the answer.
+ */
+static int io_probe(struct qed *qed, struct qed_io *io)
+{
+	struct qed_extent same = {
+		.sector = io->to,
+		.nr = bio_sectors(io_bio(io)),
+		.hold = io->hold,
+	};
+
+	return qed_submit_head(qed, io, NULL, &same);
+}
+
+/*
  * A step returns 0 to go on with the rest of the bio, 1 if the bio has been
  * handed over, to the image device or to a list that will bring it back here,
  * and otherwise an error.
@@ -263,7 +272,9 @@ static void do_io(struct work_struct *work)
 	struct bio *bio = io_bio(io);
 	int r = 0;
 
-	if (unlikely(io->wait))
+	if (unlikely(io->doubt))
+		r = io_probe(io->qed, io);
+	else if (unlikely(io->wait))
 		r = qed_io_lower_full(io->qed, io);
 	while (!r && bio_sectors(bio))
 		r = io_step(io->qed, io);
@@ -271,20 +282,27 @@ static void do_io(struct work_struct *work)
 		qed_io_put(io, errno_to_blk_status(r));
 }
 
+static bool is_fua_write(struct bio *bio)
+{
+	return bio_data_dir(bio) == WRITE && bio->bi_opf & REQ_FUA;
+}
+
+/*
+ * What is to be durable waits for a commit, which knows of all flushes that are under way,
+ * rather than be a flush itself.
+ */
 void qed_io_init(struct qed *qed, struct qed_io *io)
 {
 	INIT_WORK(&io->work, do_io);
 	io->qed = qed;
 	atomic_set(&io->pending, 1);
 	io->status = BLK_STS_OK;
-	io->sync = false;
+	io->sync = is_fua_write(io_bio(io));
 	io->lower_full = false;
-	io->fua_full = false;
 	io->doubt = false;
 	io->refused = false;
 	io->wait = false;
 	io->retried = false;
 	io->flush = false;
-	io->under_way.under_way = false;
 	io->hold = NULL;
 }

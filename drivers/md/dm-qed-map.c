@@ -31,10 +31,11 @@ static int map_later(struct qed *qed, struct bio *bio)
 }
 
 /* It goes to the image device at once, and makes that flush, or may. */
-static void begin_flush(struct qed *qed, struct qed_io *io)
+static void begin_flush(struct qed *qed, struct qed_io *io,
+			enum qed_flush_kind kind)
 {
 	io->flush = true;
-	qed_flush_begin(qed_meta_flushes(qed->meta), &io->under_way, false);
+	qed_flush_begin(qed_meta_flushes(qed->meta), &io->under_way, kind);
 }
 
 static int map_flush(struct qed *qed, struct bio *bio)
@@ -43,7 +44,7 @@ static int map_flush(struct qed *qed, struct bio *bio)
 
 	io->losses = READ_ONCE(qed->losses);
 	if (qed_meta_is_durable(qed->meta) && !qed_is_lost(qed)) {
-		begin_flush(qed, io);
+		begin_flush(qed, io, QED_FLUSH_GUEST);
 		bio_set_dev(bio, qed->bdev);
 		return DM_MAPIO_REMAPPED;
 	}
@@ -100,7 +101,8 @@ int qed_map(struct dm_target *ti, struct bio *bio)
 				qed_meta_release(ext.hold);
 				return map_later(qed, bio);
 			}
-			begin_flush(qed, io);
+			begin_flush(qed, io, QED_FLUSH_FUA);
+			io->to = ext.sector;
 		}
 		io->hold = ext.hold;
 		io->iter = bio->bi_iter;
@@ -124,6 +126,18 @@ int qed_map(struct dm_target *ti, struct bio *bio)
 }
 
 /*
+ * Is it open whether a write or the flush that is a part of it has had no space? What
+ * that has lost is not noted yet, so it stays under way.
+ */
+static bool is_open(struct qed *qed, struct bio *bio, blk_status_t error)
+{
+	struct qed_io *io = bio_io(bio);
+
+	return error == BLK_STS_NOSPC && io->flush && io->hold &&
+	       bio_data_dir(bio) == WRITE && qed_fua_flushes(qed->bdev);
+}
+
+/*
  * The image device had no space for a bio that was mapped at once: it goes on in the
  * worker, which waits for space. Not inline, for the sake of those that had.
  */
@@ -131,15 +145,18 @@ static noinline int end_io_no_space(struct qed *qed, struct bio *bio)
 {
 	struct qed_io *io = bio_io(bio);
 	bool again = io->hold && bio_data_dir(bio) == WRITE;
+	bool doubt = is_open(qed, bio, BLK_STS_NOSPC);
+	struct percpu_ref *hold = io->hold;
 
-	if (io->hold)
-		qed_meta_release(io->hold);
+	if (hold && !doubt)
+		qed_meta_release(hold);
 	if (!again)
 		return DM_ENDIO_DONE;
 	bio->bi_opf &= ~REQ_NOWAIT;
 	qed_io_init(qed, io);
-	io->lower_full = true;
-	io->fua_full = bio->bi_opf & REQ_FUA && qed_fua_flushes(qed->bdev);
+	io->doubt = doubt;
+	io->hold = doubt ? hold : NULL;
+	io->lower_full = !doubt;
 	qed_io_restart(io);
 	return DM_ENDIO_INCOMPLETE;
 }
@@ -160,6 +177,17 @@ static bool flush_waits(struct qed *qed, struct qed_io *io, bool good)
 {
 	return qed_flush_end(qed_meta_flushes(qed->meta), &io->under_way,
 			     good ? flush_settled : NULL);
+}
+
+/*
+ * A write with FUA has failed below: that may be the flush that is a part of it there, so
+ * other writes may be lost.
+ */
+static void fua_failed(struct qed *qed, blk_status_t error)
+{
+	if (qed_fua_flushes(qed->bdev) && error != BLK_STS_NOSPC &&
+	    error != BLK_STS_AGAIN && error != BLK_STS_DM_REQUEUE)
+		qed_lose_writes(qed);
 }
 
 /*
@@ -184,8 +212,8 @@ static noinline bool flush_ended(struct qed *qed, struct bio *bio,
 	if (is_flush && below)
 		qed_meta_flush_failed(qed->meta);
 	else if (below)
-		qed_fua_failed(qed, *error);
-	if (below)
+		fua_failed(qed, *error);
+	if (below && !is_open(qed, bio, *error))
 		flush_waits(qed, io, false);
 	return false;
 }

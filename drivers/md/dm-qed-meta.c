@@ -479,6 +479,11 @@ struct qed_space *qed_meta_space(struct qed_meta *meta)
 	return meta->space;
 }
 
+void qed_meta_queue_work(struct qed_meta *meta, struct work_struct *work)
+{
+	queue_work(meta->scan_wq, work);
+}
+
 struct qed_flushes *qed_meta_flushes(struct qed_meta *meta)
 {
 	return &meta->flushes;

@@ -19,6 +19,7 @@
 #include "dm-qed-check.h"
 #include "dm-qed-space.h"
 
+struct work_struct;
 struct qed_meta;
 struct qed_block;
 struct qed_drop;
@@ -330,6 +331,9 @@ void qed_meta_give_back(struct qed_meta *meta, const struct qed_run *run);
 
 /* The space map of the loaded metadata. */
 struct qed_space *qed_meta_space(struct qed_meta *meta);
+
+/* For work that nobody who waits for a commit may hold up. Context: Any. */
+void qed_meta_queue_work(struct qed_meta *meta, struct work_struct *work);
 
 /* The flushes of the image device. Context: Any. */
 struct qed_flushes *qed_meta_flushes(struct qed_meta *meta);

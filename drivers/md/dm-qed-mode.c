@@ -327,14 +327,23 @@ void qed_io_restart(struct qed_io *io)
 	atomic_set(&bio->__bi_remaining, 1);
 	atomic_set(&io->pending, 1);
 	io->status = BLK_STS_OK;
-	/* With FUA, it may have been the flush: that shows at once without. */
-	io->wait = io->lower_full && !io->fua_full;
-	io->doubt = io->fua_full;
-	io->sync |= io->doubt;
-	io->fua_full = false;
+	io->wait = io->lower_full;
 	io->lower_full = false;
 	io->refused = false;
-	queue_work(io->qed->wq, &io->work);
+	/* Not behind those that may wait for a commit. */
+	if (unlikely(io->doubt))
+		qed_meta_queue_work(io->qed->meta, &io->work);
+	else
+		queue_work(io->qed->wq, &io->work);
+}
+
+/* A write with FUA had no space. What it is without tells whether that was its flush. */
+static void end_doubt(struct qed_io *io)
+{
+	if (!io->lower_full)
+		qed_lose_writes(io->qed);
+	qed_flush_end(qed_meta_flushes(io->qed->meta), &io->under_way, NULL);
+	io->doubt = false;
 }
 
 void qed_io_put(struct qed_io *io, blk_status_t status)
@@ -346,13 +355,13 @@ void qed_io_put(struct qed_io *io, blk_status_t status)
 	if (!atomic_dec_and_test(&io->pending))
 		return;
 
+	if (unlikely(io->doubt))
+		end_doubt(io);
 	if (unlikely(io->lower_full || io->refused)) {
 		qed_io_restart(io);
 		return;
 	}
 	bio->bi_status = io->status;
-	if (unlikely(io->doubt))
-		qed_lose_writes(io->qed);
 	if (io->sync && !io->status)
 		qed_complete_after_commit(io->qed, bio);
 	else

@@ -115,22 +115,23 @@ struct qed {
  * @status: of the first of them that failed
  * @sync: complete it only after a commit and a flush
  * @lower_full: the image device has had no space for some of it: try all again
- * @fua_full: so it said of a write with FUA, maybe of the flush that is a part of it
- * @doubt: that is why it is tried without FUA: if there is space now, it was the flush
+ * @doubt: so it said of a write with FUA, or of the flush that is a part of it: without FUA
+ *	that is tried again at once, to tell
  * @refused: the image device does not write zeroes by itself: try all again
  * @wait: for space there before that
  * @retried: so it did once
  * @flush: it is at the image device as a flush or, mapped at once, with FUA
- * @under_way: there, with FUA also by way of the worker
+ * @under_way: there, and as long as @doubt lasts
  * @losses: of the target when it came; of flushes only
  * @end_io: the one to restore when the bio itself comes back from below
  * @cell: that it writes to then, or NULL
  * @hold: of the extent that the bio itself was mapped to, or NULL
+ * @to: where that begins, if it was with FUA and at once
  * @iter: of the whole bio
  *
  * Its bio is advanced over what was submitted so far. Of a bio that could be mapped
  * at once only @hold, @flush and, if it writes, @iter are valid, and if it flushes
- * @under_way and @losses.
+ * @under_way, @losses and, for a write with FUA, @to.
  */
 struct qed_io {
 	struct work_struct work;
@@ -139,7 +140,6 @@ struct qed_io {
 	blk_status_t status;
 	bool sync;
 	bool lower_full;
-	bool fua_full;
 	bool doubt;
 	bool refused;
 	bool wait;
@@ -150,6 +150,7 @@ struct qed_io {
 	bio_end_io_t *end_io;
 	struct qed_cell *cell;
 	struct percpu_ref *hold;
+	sector_t to;
 	struct bvec_iter iter;
 };
 

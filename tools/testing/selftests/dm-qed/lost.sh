@@ -255,27 +255,19 @@ t_fua_no_space() {
 	sound "$thin"
 }
 
-# t_fua_in_part HOW: a write with FUA to a cluster that is mapped, by a table that has to be read, and to
-# one that is not. The first part is done with FUA, and that fails; the second needs a commit. Beside:
-# the second goes on when the first has failed. Again: there is no space for it at first.
+# t_fua_in_part [again]: a write with FUA to a cluster that is mapped, by a table that has to be read, and
+# to one that is not. Nothing of it is a flush: a commit makes it durable, and that fails. Again: there is
+# no space for the second part at first.
 t_fua_in_part() {
 	local guest writer two=$((512 * c))
 
-	case $1 in
-	beside)
-		need_target delay
-		null m 1
-		over_loop 1 256 delay "$dev" 0 0 "$dev" 0 3600000 "$dev" 0 0
-		;;
-	again)
+	if [ $# = 1 ]; then
 		full 1 64
 		io "$dev" "write:$((63 * c)):$c:0"
 		over_loop 1 256 linear "$dev" 0
-		;;
-	*)
+	else
 		over_loop 1
-		;;
-	esac
+	fi
 	qed q "$lower"
 	io "$dev" "write:$two:$c:0x21"
 	dm_remove q
@@ -283,35 +275,21 @@ t_fua_in_part() {
 	guest=$dev
 	# this much has room in the first part of the device
 	io "$guest" "write:0:$c:0x11"
-	[ "$1" = part ] || io "$guest" "write:$((2 * c)):$((5 * c)):0x33"
+	[ $# = 0 ] || io "$guest" "write:$((2 * c)):$((5 * c)):0x33"
 	io "$guest" flush "write:0:$c:0x12"
 	is "$(status q needs_check)" needs_check "NEED_CHECK, which needs a flush, too,"
-	fail_flushes
-	kmsg_mark
+	[ $# = 1 ] || fail_flushes
 	bg "$bin/blk" io "$guest" "!EIO/fua:$two:$((2 * c)):0x22"
 	writer=$!
-	wait_for 20 message "error, dev ${loop#/dev/},"
-	case $1 in
-	beside)
-		repair
-		is "$(status q inflight)" 1 "the number of allocations in flight"
-		io "$guest" "!EIO/flush"
-		kill -0 "$writer" || fail "the write has not waited"
-		dm_suspend n
-		dm_resume n
-		;;
-	again)
+	if [ $# = 1 ]; then
 		wait_for 20 status_is q mode out_of_space
-		repair
+		fail_flushes
 		kill -0 "$writer" || fail "the write has not waited"
 		more_space 16
-		;;
-	*)
-		wait "$writer"
-		repair
-		;;
-	esac
+	fi
 	wait "$writer"
+	repair
+	is "$(status q mode)" ro "the mode"
 	io "$guest" "!EIO/flush" "read:0:$c:0x12"
 	qed_reload q "$lower"
 	io "$dev" "read:0:$c:0x12" flush
@@ -390,8 +368,7 @@ run t_lost "flushes tell of lost writes, also with a new table" \
 	"t_fua header mixed" "of the write of the header, too" \
 	t_fua_beside "one of a write with FUA, beside a flush that has come before" \
 	t_fua_no_space "one of a write with FUA, for lack of space" \
-	"t_fua_in_part part" "one of the first part of a write with FUA" \
-	"t_fua_in_part beside" "the same, before the second part has ended" \
-	"t_fua_in_part again" "the same, and the whole is tried again for lack of space" \
+	t_fua_in_part "one of the commit after a write with FUA in two parts" \
+	"t_fua_in_part again" "the same, and the whole was tried again for lack of space" \
 	"t_flush_beside guest" "a flush that fails beside an allocating write" \
 	"t_flush_beside message" "one of the message commit, beside an allocating write"
