@@ -29,8 +29,10 @@ struct qed_commit {
 	struct bio_list bios;		/* not yet submitted */
 	unsigned int nr_bios;
 	bool ordered;
-	bool flushes;			/* the bios make the device flush */
-	struct qed_flush under_way;	/* if they do */
+	bool flushes;			/* the bios make the device flush: */
+	struct bio *fua[QED_COMMIT_FUA];	/* these */
+	struct bvec_iter iter[QED_COMMIT_FUA];	/* as they were submitted */
+	struct qed_flush under_way;	/* all of them */
 	atomic_t pending;
 	bool full;			/* the device has no space for a block */
 	bool failed;			/* something else went wrong */
@@ -53,11 +55,18 @@ static void commit_settled(struct qed_flush *flush)
 	complete(&container_of(flush, struct qed_commit, under_way)->done);
 }
 
+/* Is it open whether it was a write or a flush that had no space? */
+static bool commit_is_open(struct qed_commit *commit)
+{
+	return commit->flushes && commit->full;
+}
+
 static void commit_put(struct qed_commit *commit)
 {
 	if (!atomic_dec_and_test(&commit->pending))
 		return;
-	if (!qed_flush_end(&commit->meta->flushes, &commit->under_way,
+	if (commit_is_open(commit) ||
+	    !qed_flush_end(&commit->meta->flushes, &commit->under_way,
 			   commit_settled))
 		complete(&commit->done);
 }
@@ -70,19 +79,26 @@ static void commit_lost(struct qed_commit *commit)
 		qed_flush_lost(commit->meta);
 }
 
+static void commit_free_bio(struct qed_commit *commit, struct bio *bio)
+{
+	struct bvec_iter_all iter;
+	struct bio_vec *vec;
+
+	bio_for_each_segment_all(vec, bio, iter)
+		mempool_free(bvec_virt(vec), &commit->meta->copies);
+	bio_put(bio);
+}
+
 static void commit_endio(struct bio *bio)
 {
 	struct qed_commit *commit = bio->bi_private;
-	struct bvec_iter_all iter;
-	struct bio_vec *vec;
 
 	if (bio->bi_status == BLK_STS_NOSPC)
 		WRITE_ONCE(commit->full, true);
 	else if (bio->bi_status)
 		commit_lost(commit);
-	bio_for_each_segment_all(vec, bio, iter)
-		mempool_free(bvec_virt(vec), &commit->meta->copies);
-	bio_put(bio);
+	if (!commit->flushes)
+		commit_free_bio(commit, bio);
 	commit_put(commit);
 }
 
@@ -196,26 +212,60 @@ static void commit_abort(struct qed_commit *commit)
 		bio_io_error(bio);
 }
 
+/* The bios that are about to make the device flush are kept, see commit_flushed(). */
+static void commit_flushes(struct qed_commit *commit)
+{
+	unsigned int n = 0;
+	struct bio *bio;
+
+	bio_list_for_each(bio, &commit->bios) {
+		commit->fua[n] = bio;
+		commit->iter[n++] = bio->bi_iter;
+	}
+	commit->flushes = true;
+	qed_flush_begin(&commit->meta->flushes, &commit->under_way,
+			QED_FLUSH_OWN);
+}
+
+/* They have come back. Those without space tell what had none, unless all is lost. */
+static void commit_flushed(struct qed_commit *commit)
+{
+	struct qed_meta *meta = commit->meta;
+	unsigned int n;
+
+	for (n = 0; n < commit->nr_bios; n++) {
+		if (commit->fua[n]->bi_status == BLK_STS_NOSPC &&
+		    !commit->failed)
+			commit->failed = qed_fua_again(meta, commit->fua[n],
+						       &commit->iter[n]) != -ENOSPC;
+		commit_free_bio(commit, commit->fua[n]);
+	}
+	qed_flush_end(&meta->flushes, &commit->under_way, NULL);
+}
+
 /* Submit the bios, and a flush beside them where it is asked for, and wait. */
 static int commit_submit(struct qed_commit *commit, bool fua, bool flush)
 {
+	struct qed_wait wait;
 	struct bio *bio;
 
-	commit->flushes = fua && qed_fua_flushes(commit->meta->bdev);
 	atomic_set(&commit->pending, 1 + commit->nr_bios);
-	if (commit->flushes)
-		qed_flush_begin(&commit->meta->flushes, &commit->under_way,
-				QED_FLUSH_OWN);
+	if (fua && qed_fua_flushes(commit->meta->bdev))
+		commit_flushes(commit);
 	while ((bio = bio_list_pop(&commit->bios))) {
 		if (fua)
 			bio->bi_opf |= REQ_FUA;
 		submit_bio(bio);
 	}
-	/* Before the flush, which waits for what else is under way. */
 	commit_put(commit);
-	if (flush && qed_flush(commit->meta))
-		WRITE_ONCE(commit->failed, true);
+	if (flush)
+		qed_flush_start(commit->meta, &wait);
 	wait_for_completion(&commit->done);
+	if (commit->flushes)
+		commit_flushed(commit);
+	/* Last, since it waits for what else is under way. */
+	if (flush && qed_flush_wait(&wait))
+		commit->failed = true;
 	if (commit->failed)
 		return -EIO;
 	return commit->full ? -ENOSPC : 0;

@@ -66,19 +66,10 @@ void qed_flush_lost(struct qed_meta *meta)
  *----------------------------------------------------------------
  */
 
-struct qed_wait {
-	struct qed_meta *meta;
-	bool flush;			/* the device is to flush */
-	bool fua;			/* it may do so, as a part of a write */
-	struct qed_flush under_way;	/* if it is to, or may */
-	struct completion done;
-};
-
-/* A write that finds no space has not come as far as a flush. */
-static bool has_lost(struct qed_wait *wait, blk_status_t status)
+/* Whether a write without space has come as far as a flush is open: see end_open(). */
+static bool is_open(struct qed_wait *wait)
 {
-	return status && (wait->flush ||
-			  (wait->fua && status != BLK_STS_NOSPC));
+	return wait->fua && wait->bio.bi_status == BLK_STS_NOSPC;
 }
 
 static void wait_settled(struct qed_flush *flush)
@@ -93,62 +84,102 @@ static void wait_settled(struct qed_flush *flush)
  */
 static void wait_endio(struct bio *bio)
 {
-	struct qed_wait *wait = bio->bi_private;
+	struct qed_wait *wait = container_of(bio, struct qed_wait, bio);
 	bool waits = wait->flush && !bio->bi_status;
+	bool open = is_open(wait);
 
-	if (has_lost(wait, bio->bi_status))
+	if (bio->bi_status && (wait->flush || wait->fua) && !open)
 		qed_flush_lost(wait->meta);
-	if (!qed_flush_end(&wait->meta->flushes, &wait->under_way,
-			   waits ? wait_settled : NULL))
+	if (open || !qed_flush_end(&wait->meta->flushes, &wait->under_way,
+				   waits ? wait_settled : NULL))
 		complete(&wait->done);
 }
 
 /* Before the metadata is loaded no guest has written anything. */
-static int submit_and_wait(struct qed_meta *meta, struct bio *bio)
+static void wait_start(struct qed_wait *wait, struct qed_meta *meta)
 {
 	bool loaded = READ_ONCE(meta->loaded);
-	struct qed_wait wait = {
-		.meta = meta,
-		.flush = loaded && bio->bi_opf & REQ_PREFLUSH,
-		.fua = loaded && bio->bi_opf & REQ_FUA &&
-		       qed_fua_flushes(meta->bdev),
-		.done = COMPLETION_INITIALIZER_ONSTACK(wait.done),
-	};
+	struct bio *bio = &wait->bio;
 
+	wait->meta = meta;
+	wait->flush = loaded && bio->bi_opf & REQ_PREFLUSH;
+	wait->fua = loaded && bio->bi_opf & REQ_FUA &&
+		    qed_fua_flushes(meta->bdev);
+	wait->iter = bio->bi_iter;
+	wait->under_way.under_way = false;
+	init_completion(&wait->done);
 	bio->bi_opf |= REQ_SYNC;
 	bio->bi_end_io = wait_endio;
-	bio->bi_private = &wait;
-	if (wait.flush || wait.fua)
-		qed_flush_begin(&meta->flushes, &wait.under_way,
+	if (wait->flush || wait->fua)
+		qed_flush_begin(&meta->flushes, &wait->under_way,
 				QED_FLUSH_OWN);
 	submit_bio(bio);
-	wait_for_completion_io(&wait.done);
-	return blk_status_to_errno(bio->bi_status);
+}
+
+int qed_fua_again(struct qed_meta *meta, struct bio *bio,
+		  const struct bvec_iter *iter)
+{
+	qed_bio_rewind(bio, iter);
+	bio_set_dev(bio, meta->bdev);
+	bio->bi_opf &= ~REQ_FUA;
+	if (submit_bio_wait(bio) == -ENOSPC)
+		return -ENOSPC;
+	qed_flush_lost(meta);
+	return -EIO;
+}
+
+static int end_open(struct qed_wait *wait)
+{
+	int r = qed_fua_again(wait->meta, &wait->bio, &wait->iter);
+
+	qed_flush_end(&wait->meta->flushes, &wait->under_way, NULL);
+	return r;
+}
+
+static int wait_end(struct qed_wait *wait)
+{
+	int r;
+
+	wait_for_completion_io(&wait->done);
+	r = is_open(wait) ? end_open(wait) :
+			    blk_status_to_errno(wait->bio.bi_status);
+	bio_uninit(&wait->bio);
+	return r;
+}
+
+void qed_flush_start(struct qed_meta *meta, struct qed_wait *wait)
+{
+	bio_init(&wait->bio, meta->bdev, NULL, 0, REQ_OP_WRITE | REQ_PREFLUSH);
+	wait_start(wait, meta);
+}
+
+int qed_flush_wait(struct qed_wait *wait)
+{
+	int r = wait_end(wait);
+
+	return r == -ENOSPC ? -EIO : r;
 }
 
 int qed_flush(struct qed_meta *meta)
 {
-	struct bio bio;
-	int r;
+	struct qed_wait wait;
 
-	bio_init(&bio, meta->bdev, NULL, 0, REQ_OP_WRITE | REQ_PREFLUSH);
-	r = submit_and_wait(meta, &bio);
-	bio_uninit(&bio);
-	return r == -ENOSPC ? -EIO : r;
+	qed_flush_start(meta, &wait);
+	return qed_flush_wait(&wait);
 }
 
 int qed_sync_io(struct qed_meta *meta, blk_opf_t opf, sector_t sector,
 		void *data, unsigned int len)
 {
+	struct qed_wait wait;
 	struct bio_vec vec;
-	struct bio bio;
 	int r;
 
-	bio_init(&bio, meta->bdev, &vec, 1, opf | REQ_META);
-	bio.bi_iter.bi_sector = sector;
-	__bio_add_page(&bio, virt_to_page(data), len, offset_in_page(data));
-	r = submit_and_wait(meta, &bio);
-	bio_uninit(&bio);
+	bio_init(&wait.bio, meta->bdev, &vec, 1, opf | REQ_META);
+	wait.bio.bi_iter.bi_sector = sector;
+	__bio_add_page(&wait.bio, virt_to_page(data), len, offset_in_page(data));
+	wait_start(&wait, meta);
+	r = wait_end(&wait);
 	/* A failed read is no lack of space, whatever the device calls it. */
 	return r == -ENOSPC && !op_is_write(opf) ? -EIO : r;
 }

@@ -12,6 +12,7 @@
 #ifndef DM_QED_META_H
 #define DM_QED_META_H
 
+#include <linux/bio.h>
 #include <linux/blkdev.h>
 #include <linux/percpu-refcount.h>
 #include <linux/types.h>
@@ -498,6 +499,17 @@ int qed_meta_commit(struct qed_meta *meta, bool flush);
 static inline bool qed_fua_flushes(struct block_device *bdev)
 {
 	return bdev_write_cache(bdev);
+}
+
+/* Make a bio that has come back ready to be submitted again. Context: Any. */
+static inline void qed_bio_rewind(struct bio *bio, const struct bvec_iter *iter)
+{
+	bio->bi_iter = *iter;
+	bio->bi_status = BLK_STS_OK;
+	/* It may have been split below, and moved from a partition to its disk. */
+	bio_clear_flag(bio, BIO_CHAIN);
+	bio_clear_flag(bio, BIO_REMAPPED);
+	atomic_set(&bio->__bi_remaining, 1);
 }
 
 /**

@@ -317,14 +317,7 @@ void qed_complete_after_commit(struct qed *qed, struct bio *bio)
 
 void qed_io_restart(struct qed_io *io)
 {
-	struct bio *bio = io_bio(io);
-
-	bio->bi_iter = io->iter;
-	bio->bi_status = BLK_STS_OK;
-	/* It may have been split below, and moved from a partition to its disk. */
-	bio_clear_flag(bio, BIO_CHAIN);
-	bio_clear_flag(bio, BIO_REMAPPED);
-	atomic_set(&bio->__bi_remaining, 1);
+	qed_bio_rewind(io_bio(io), &io->iter);
 	atomic_set(&io->pending, 1);
 	io->status = BLK_STS_OK;
 	io->wait = io->lower_full;

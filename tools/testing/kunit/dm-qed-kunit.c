@@ -8,6 +8,8 @@
  */
 
 #include <kunit/test.h>
+#include <linux/bio.h>
+#include <linux/blkdev.h>
 #include <linux/delay.h>
 #include <linux/major.h>
 #include <linux/module.h>
@@ -26,6 +28,31 @@ static void watched_resched(const char *function)
 
 #undef cond_resched
 #define cond_resched()		watched_resched(__func__)
+
+/* A device that has no space for writes with FUA, nor, if @full_writes, for these without */
+static bool full_fua, full_writes;
+static void (*when_full)(struct bio *bio);
+
+static void hooked_submit(struct bio *bio)
+{
+	if (!full_fua || !(bio->bi_opf & REQ_FUA)) {
+		submit_bio(bio);
+		return;
+	}
+	bio->bi_status = BLK_STS_NOSPC;
+	if (when_full)
+		when_full(bio);
+	else
+		bio_endio(bio);
+}
+
+static int hooked_submit_wait(struct bio *bio)
+{
+	return full_writes ? -ENOSPC : submit_bio_wait(bio);
+}
+
+#define submit_bio		hooked_submit
+#define submit_bio_wait		hooked_submit_wait
 
 #include "dm-qed-geometry.c"
 #include "dm-qed-record.c"
@@ -974,9 +1001,10 @@ static struct kunit_suite txn_suite = {
 #include "dm-qed-kunit-commit.c"
 #include "dm-qed-kunit-record.c"
 #include "dm-qed-kunit-steps.c"
+#include "dm-qed-kunit-flush.c"
 
 kunit_test_suites(&geometry_suite, &txn_suite, &cache_suite, &loading_suite,
-		  &commit_suite, &record_suite, &steps_suite);
+		  &commit_suite, &record_suite, &steps_suite, &flush_suite);
 
 MODULE_DESCRIPTION("Unit tests of dm-qed");
 MODULE_LICENSE("GPL");

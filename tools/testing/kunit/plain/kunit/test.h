@@ -210,7 +210,7 @@ static inline int plain_suite(struct kunit_suite *suite)
 }
 
 struct plain_suites {
-	struct kunit_suite *suites[8];		/* the last is NULL */
+	struct kunit_suite *suites[16];		/* the last is NULL */
 };
 
 static const struct plain_suites plain_all;	/* of kunit_test_suites() */
