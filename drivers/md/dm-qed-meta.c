@@ -15,6 +15,7 @@
 #include <linux/workqueue.h>
 
 #include "dm-qed-header.h"
+#include "dm-qed-l1.h"
 #include "dm-qed-walk.h"
 
 #define DM_MSG_PREFIX "qed"
@@ -151,82 +152,6 @@ int qed_meta_trim(struct qed_meta *meta)
  * Loading
  *----------------------------------------------------------------
  */
-
-static void l1_free(struct qed_meta *meta)
-{
-	u64 i;
-
-	for (i = 0; meta->l1 && i < meta->nr_l1_blocks; i++)
-		qed_l1_block_free(meta->l1[i]);
-	kvfree(meta->l1);
-	meta->l1 = NULL;
-}
-
-static int l1_read_block(struct qed_meta *meta, u64 nr)
-{
-	struct qed_block *block = qed_l1_block_alloc(&meta->cache);
-	u64 index = nr << QED_BLOCK_BITS;
-	unsigned int i;
-	int r;
-
-	if (!block)
-		return -ENOMEM;
-	meta->l1[nr] = block;
-	block->nr = nr;
-	block->sector = qed_cluster_sector(&meta->geo, meta->geo.l1_first) +
-			nr * QED_BLOCK_SECTORS;
-	r = qed_sync_io(meta, REQ_OP_READ, block->sector, block->entries,
-			QED_BLOCK_SIZE);
-	if (r) {
-		DMERR("%s: cannot read the L1 table at sector %llu: error %d",
-		      meta->client->name, (unsigned long long)block->sector, r);
-		return r;
-	}
-
-	for (i = 0; i < QED_BLOCK_ENTRIES; i++, index++) {
-		u64 entry = qed_entry_read(block, i);
-		u64 end = (entry >> meta->geo.cluster_shift) +
-			  meta->geo.table_clusters;
-		const char *what;
-
-		if (entry == QED_ENTRY_UNALLOCATED)
-			continue;
-		what = qed_entry_defect(&meta->geo, entry,
-					meta->geo.table_clusters);
-		if (!what && end > meta->zeroed_from)
-			what = "is in the range that zeroed_from says is not used";
-		if (!what)
-			continue;
-		qed_defect_l1(&meta->defects, &meta->geo, index, entry, what);
-		qed_entry_write(block, i, QED_ENTRY_BAD);
-	}
-	return 0;
-}
-
-/* The L1 table as far as the guest's disk needs it, at most 16 MiB */
-static int l1_read(struct qed_meta *meta, bool readonly)
-{
-	u64 i, defects;
-	int r;
-
-	meta->nr_l1_blocks = DIV_ROUND_UP_ULL(qed_guest_tables(&meta->geo),
-					      QED_BLOCK_ENTRIES);
-	meta->l1 = kvcalloc(meta->nr_l1_blocks, sizeof(*meta->l1), GFP_KERNEL);
-	if (!meta->l1)
-		return -ENOMEM;
-	for (i = 0; i < meta->nr_l1_blocks; i++) {
-		r = l1_read_block(meta, i);
-		if (r)
-			return r;
-	}
-	defects = atomic64_read(&meta->defects.nr);
-	if (defects && !readonly) {
-		DMERR("%s: %llu defects in the L1 table: run qed-fsck, or open it read_only",
-		      meta->client->name, defects);
-		return -EUCLEAN;
-	}
-	return 0;
-}
 
 static void scan_args_init(struct qed_meta *meta, struct qed_scan_args *args)
 {
@@ -423,7 +348,7 @@ int qed_meta_load(struct qed_meta *meta, const struct qed_load_args *args)
 	if (!r && !args->readonly && !(args->zeroed && !qed_header_needs_check(meta)))
 		r = load_space(meta, args);
 	if (!r)
-		r = l1_read(meta, args->readonly);
+		r = qed_l1_read(meta, args->readonly);
 	if (!r && !args->readonly && !meta->space)
 		r = load_space(meta, args);
 	if (!r && !args->readonly)
@@ -451,7 +376,7 @@ void qed_meta_unload(struct qed_meta *meta)
 	spin_unlock_irq(&meta->cache.lock);
 
 	qed_cache_drop(&meta->cache);
-	l1_free(meta);
+	qed_l1_free(meta);
 	kvfree(meta->tables);
 	meta->tables = NULL;
 	kvfree(meta->empty);

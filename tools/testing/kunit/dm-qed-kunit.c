@@ -64,6 +64,7 @@ static int hooked_submit_wait(struct bio *bio)
 #include "dm-qed-reclaim.c"
 #include "dm-qed-scan.c"
 #include "dm-qed-header.c"
+#include "dm-qed-l1.c"
 #include "dm-qed-lookup.c"
 #include "dm-qed-table.c"
 #include "dm-qed-commit.c"
