@@ -32,6 +32,12 @@ static int io_allocate(struct qed *qed, struct qed_io *io,
 	struct qed_cell *new, *cell;
 	int r;
 
+	/* NEED_CHECK is not set in vain: after a crash a scan would come before all I/O. */
+	if (qed_must_scan(qed)) {
+		if (block)
+			qed_block_put(qed->meta, block);
+		return qed_io_no_space(qed, io, seq);
+	}
 	new = qed_cell_alloc(qed, io_bio(io), block);
 	if (IS_ERR(new)) {
 		r = PTR_ERR(new);
@@ -166,12 +172,16 @@ static bool may_unmap(struct qed *qed, struct bio *bio)
 static int io_unmap_step(struct qed *qed, struct qed_io *io)
 {
 	unsigned int bits = qed_meta_cluster_bits(qed->meta), nr;
+	unsigned long seq = READ_ONCE(qed->nospace_seq);
 	struct bio *bio = io_bio(io);
 	sector_t sector = bio->bi_iter.bi_sector, end = bio_end_sector(bio);
 	u64 cluster = sector >> bits, stop;
 	struct qed_block *block;
 	int r;
 
+	/* Nothing can be unmapped before the end of a scan, but the space would be lost. */
+	if (unlikely(READ_ONCE(qed->scanning)) && bio_op(bio) == REQ_OP_DISCARD)
+		return qed_io_no_space(qed, io, seq);
 	/* Nothing is unmapped while too much is, and there is no space to commit that. */
 	r = qed_meta_throttle(qed->meta);
 	if (r && r != -ENOSPC)

@@ -77,6 +77,7 @@ struct qed_meta {
 	bool marked;			/* NEED_CHECK is known to be durable */
 	bool touched;			/* free clusters are not as they were */
 	bool known;			/* the tables have been scanned */
+	bool scanning;			/* they are, in the background; read without */
 	unsigned long changes;		/* qed_meta_begin() without end */
 	unsigned long last_change;	/* jiffies */
 	u64 mapped;			/* guest clusters with a data cluster */
@@ -107,6 +108,7 @@ struct qed_meta {
 
 	struct workqueue_struct *scan_wq;
 	struct work_struct scan_work;	/* there, like the next one */
+	atomic64_t scan_next;		/* L2 block that it has come to */
 	struct work_struct check_work;	/* walks through the tables ... */
 	struct work_struct result_work;	/* ... and counts, while nothing is reclaimed */
 	bool scan_stop;			/* ends both */

@@ -94,6 +94,18 @@ static void cache_pressure(struct qed_cache *cache)
 	meta->client->want_commit(meta->client, true);
 }
 
+static void set_scanning(struct qed_meta *meta, bool scanning)
+{
+	spin_lock_irq(&meta->cache.lock);
+	WRITE_ONCE(meta->scanning, scanning);
+	spin_unlock_irq(&meta->cache.lock);
+}
+
+bool qed_meta_is_scanning(struct qed_meta *meta)
+{
+	return READ_ONCE(meta->scanning);
+}
+
 /*----------------------------------------------------------------
  * What comes to rest
  *----------------------------------------------------------------
@@ -124,10 +136,27 @@ unsigned long qed_meta_idle(struct qed_meta *meta, unsigned long idle)
 	return qed_header_needs_check(meta) && !touched ? idle : 0;
 }
 
+/* Stop the scan, wait for what it is reading, and tell a check to stop. */
+static void stop_scan(struct qed_meta *meta)
+{
+	WRITE_ONCE(meta->scan_stop, true);
+	cancel_work_sync(&meta->scan_work);
+	set_scanning(meta, false);
+}
+
+/* The same, and wait for the check. It may need a commit to go on to its end. */
+static void stop_walks(struct qed_meta *meta)
+{
+	stop_scan(meta);
+	qed_walk_stop(meta);
+}
+
 int qed_meta_close(struct qed_meta *meta)
 {
-	int r = qed_meta_commit(meta, true);
+	int r;
 
+	stop_scan(meta);
+	r = qed_meta_commit(meta, true);
 	if (r)
 		return r;
 	/* What it has left is free, but not known to be zero: no reason to wait. */
@@ -144,8 +173,10 @@ u64 qed_meta_reclaiming(struct qed_meta *meta)
 
 int qed_meta_trim(struct qed_meta *meta)
 {
-	return READ_ONCE(meta->frozen) ? -EROFS :
-					 qed_reclaim_trim(&meta->reclaim);
+	if (READ_ONCE(meta->frozen))
+		return -EROFS;
+	return READ_ONCE(meta->known) ? qed_reclaim_trim(&meta->reclaim) :
+					-EBUSY;
 }
 
 /*----------------------------------------------------------------
@@ -201,6 +232,24 @@ static int alloc_counts(struct qed_meta *meta)
 	return meta->tables && meta->empty ? 0 : -ENOMEM;
 }
 
+static void scan_ended(struct qed_meta *meta, int r)
+{
+	switch (r) {
+	case 0:
+	case -EINTR:
+		break;
+	case -EUCLEAN:
+		qed_meta_fail(meta, "defective tables");
+		break;
+	default:
+		DMWARN("%s: cannot scan the tables: error %d: free space is unknown until a resume",
+		       meta->client->name, r);
+	}
+	set_scanning(meta, false);
+	if (r != -EINTR)
+		meta->client->scanned(meta->client);
+}
+
 /* Scan a clean image that is in use already, see qed_meta_load(). */
 static void background_scan(struct work_struct *work)
 {
@@ -213,32 +262,44 @@ static void background_scan(struct work_struct *work)
 	scan_args_init(meta, &args);
 	args.space = meta->space;
 	args.stop = &meta->scan_stop;
+	args.next = &meta->scan_next;
 	/* Writes may wait for what it finds, so memory must not wait for them. */
 	noio = memalloc_noio_save();
 	r = qed_scan(&args, &result);
 	memalloc_noio_restore(noio);
-	switch (r) {
-	case 0:
+	if (!r)
 		scan_installed(meta, &result);
-		meta->client->more_space(meta->client);
-		break;
-	case -EUCLEAN:
-		qed_meta_fail(meta, "defective tables");
-		break;
-	case -EINTR:
-		break;
-	default:
-		DMWARN("%s: cannot scan the tables: error %d: free clusters below %llu stay unused",
-		       meta->client->name, r, meta->zeroed_from);
-	}
+	scan_ended(meta, r);
 }
 
-static int load_space(struct qed_meta *meta, const struct qed_load_args *args)
+static void start_scan(struct qed_meta *meta)
+{
+	atomic64_set(&meta->scan_next, 0);
+	set_scanning(meta, true);
+	queue_work(meta->scan_wq, &meta->scan_work);
+}
+
+/* Scan first what may not be as the tables say. */
+static int scan_now(struct qed_meta *meta)
 {
 	struct qed_scan_result result;
-	struct qed_scan_args scan_args;
-	struct qed_space *space;
+	struct qed_scan_args args;
 	int r;
+
+	scan_args_init(meta, &args);
+	r = qed_scan(&args, &result);
+	if (!r)
+		scan_installed(meta, &result);
+	return r;
+}
+
+/*
+ * The space map. What is free without a look at the tables is only what zeroed_from tells
+ * of. Calls qed_scan(), or begins to.
+ */
+static int load_space(struct qed_meta *meta)
+{
+	struct qed_space *space;
 
 	if (meta->zeroed_from < meta->geo.l1_first + meta->geo.table_clusters) {
 		DMERR("%s: zeroed_from %llu is not above the L1 table",
@@ -257,16 +318,10 @@ static int load_space(struct qed_meta *meta, const struct qed_load_args *args)
 	meta->space = space;
 	spin_unlock_irq(&meta->cache.lock);
 
-	if (args->zeroed && !qed_header_needs_check(meta)) {
-		queue_work(meta->scan_wq, &meta->scan_work);
-		return 0;
-	}
-
-	scan_args_init(meta, &scan_args);
-	r = qed_scan(&scan_args, &result);
-	if (!r)
-		scan_installed(meta, &result);
-	return r;
+	if (qed_header_needs_check(meta))
+		return scan_now(meta);
+	start_scan(meta);
+	return 0;
 }
 
 static void reset(struct qed_meta *meta, const struct qed_load_args *args)
@@ -302,14 +357,6 @@ static void set_state(struct qed_meta *meta, bool loaded, bool running)
 	mutex_unlock(&meta->commit_mutex);
 }
 
-/* Stop what reads all tables in the background, and wait for it. */
-static void stop_walks(struct qed_meta *meta)
-{
-	WRITE_ONCE(meta->scan_stop, true);
-	cancel_work_sync(&meta->scan_work);
-	qed_walk_stop(meta);
-}
-
 void qed_meta_pause(struct qed_meta *meta)
 {
 	set_state(meta, true, false);
@@ -326,7 +373,7 @@ void qed_meta_continue(struct qed_meta *meta)
 	set_state(meta, true, true);
 	qed_reclaim_continue(&meta->reclaim);
 	if (meta->space && !READ_ONCE(meta->known))
-		queue_work(meta->scan_wq, &meta->scan_work);
+		start_scan(meta);
 	if (!qed_meta_is_durable(meta))
 		meta->client->want_commit(meta->client, true);
 }
@@ -345,12 +392,12 @@ int qed_meta_load(struct qed_meta *meta, const struct qed_load_args *args)
 	if (!args->readonly)
 		r = alloc_counts(meta);
 	/* Space first: its scan finds more, and says more, about a bad L1. */
-	if (!r && !args->readonly && !(args->zeroed && !qed_header_needs_check(meta)))
-		r = load_space(meta, args);
+	if (!r && !args->readonly && qed_header_needs_check(meta))
+		r = load_space(meta);
 	if (!r)
 		r = qed_l1_read(meta, args->readonly);
 	if (!r && !args->readonly && !meta->space)
-		r = load_space(meta, args);
+		r = load_space(meta);
 	if (!r && !args->readonly)
 		r = qed_header_clear_autoclear(meta);
 	if (r) {
@@ -446,6 +493,11 @@ void qed_meta_get_stats(struct qed_meta *meta, struct qed_meta_stats *stats)
 		stats->used = stats->total - stats->free;
 	}
 	stats->reclaiming = qed_reclaim_nr(&meta->reclaim);
+	stats->blocks = qed_guest_tables(&meta->geo) << table_blocks_bits(meta);
+	stats->scanning = meta->scanning;
+	/* The L1 table may have entries beyond the size of the disk. */
+	stats->scanned = min_t(u64, atomic64_read(&meta->scan_next),
+			       stats->blocks);
 	stats->trimming = qed_reclaim_trim_state(&meta->reclaim,
 						 &stats->trimmed,
 						 &stats->trim_end);
@@ -453,7 +505,6 @@ void qed_meta_get_stats(struct qed_meta *meta, struct qed_meta_stats *stats)
 	stats->virtual = qed_guest_clusters(&meta->geo);
 	stats->check = meta->check.state;
 	stats->checked = meta->check.next;
-	stats->blocks = meta->check.blocks;
 	stats->leaks = meta->check.leaks;
 	stats->defects = atomic64_read(&meta->check.defects.nr);
 	stats->cached_kib = cache->nr_blocks * (QED_BLOCK_SIZE / SZ_1K);

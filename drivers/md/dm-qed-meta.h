@@ -37,6 +37,9 @@ struct qed_drop;
  *	Called in any context.
  * @more_space: clusters have become free, or tables can be written again. Called in
  *	process context.
+ * @scanned: a scan in the background has ended, with or without success. Called in
+ *	process context, for each that qed_meta_is_scanning() has told of, unless it was
+ *	stopped.
  * @event: something that was asked for is done. Called in process context.
  * @name: of the device, for messages
  *
@@ -48,6 +51,7 @@ struct qed_meta_client {
 	void (*want_commit)(struct qed_meta_client *client, bool now);
 	void (*flush_failed)(struct qed_meta_client *client);
 	void (*more_space)(struct qed_meta_client *client);
+	void (*scanned)(struct qed_meta_client *client);
 	void (*event)(struct qed_meta_client *client);
 	const char *name;
 };
@@ -88,6 +92,8 @@ struct qed_extent {
  * @free: clusters of the device that can be allocated
  * @zero: those of them that are known to be zero
  * @reclaiming: clusters that nothing refers to, but that are not free yet
+ * @scanning: the tables are being scanned in the background
+ * @scanned: L2 blocks that the scan has come by
  * @trimming: free clusters are being given to the device
  * @trimmed: how far this has come, in clusters
  * @trim_end: where it ends
@@ -112,6 +118,8 @@ struct qed_meta_stats {
 	u64 free;
 	u64 zero;
 	u64 reclaiming;
+	bool scanning;
+	u64 scanned;
 	bool trimming;
 	u64 trimmed;
 	u64 trim_end;
@@ -167,9 +175,10 @@ struct qed_load_args {
  * @meta: the metadata, not loaded
  * @args: see there
  *
- * Builds the space map by a scan of all tables, except for a clean image with
- * zeroed_from: that one is scanned in the background, and allocates above it
- * until the scan is done. Clears unknown autoclear bits; without space for that the
+ * A clean image is ready when its L1 table has been read. A scan of all tables, in the
+ * background, builds its space map: until then clusters are free only from zeroed_from
+ * on, if that is given, and nothing can be unmapped. An image that is marked as one to
+ * be checked is scanned before. Clears unknown autoclear bits; without space for that the
  * metadata fails, and serves reads.
  *
  * Context: Process context, may sleep. The caller serialises it with unload.
@@ -220,6 +229,12 @@ void qed_meta_pause(struct qed_meta *meta);
 void qed_meta_continue(struct qed_meta *meta);
 
 bool qed_meta_is_loaded(struct qed_meta *meta);
+
+/*
+ * Does a scan go on in the background? It has ended before scanned() of the client is
+ * called. Context: Any.
+ */
+bool qed_meta_is_scanning(struct qed_meta *meta);
 
 /**
  * qed_meta_state() - may the metadata use the image device?
@@ -367,7 +382,7 @@ unsigned int qed_block_runs(struct qed_meta *meta, struct qed_block *block,
  * @meta: the loaded metadata
  *
  * Context: Any.
- * Return: false during a background scan.
+ * Return: false before the end of a scan, or without one that has succeeded.
  */
 bool qed_meta_can_unmap(struct qed_meta *meta);
 
@@ -435,8 +450,8 @@ bool qed_meta_zeroes_failed(struct qed_meta *meta, bool keep,
  * NEED_CHECK is set before, and not cleared until it is done.
  *
  * Context: Process context, may sleep.
- * Return: 0, -EROFS, -EBUSY if it is being done, -EOPNOTSUPP, -EIO, or -ENOSPC if
- *	there is too much to be written to the tables.
+ * Return: 0, -EROFS, -EBUSY if it is being done, or if it is not known what is free,
+ *	-EOPNOTSUPP, -EIO, or -ENOSPC if there is too much to be written to the tables.
  */
 int qed_meta_trim(struct qed_meta *meta);
 
@@ -447,7 +462,7 @@ int qed_meta_trim(struct qed_meta *meta);
  * Mapping and unmapping go on. If an entry is wrong the metadata fails.
  *
  * Context: Process context, may sleep.
- * Return: 0; -EBUSY if it is being done, or during a background scan; -EROFS,
+ * Return: 0; -EBUSY if it is being done, or if it is not known what is in use; -EROFS,
  * -ENOMEM.
  */
 int qed_meta_check(struct qed_meta *meta);

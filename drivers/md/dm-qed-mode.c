@@ -199,7 +199,7 @@ void qed_check_low_water(struct qed *qed)
 {
 	bool low, event;
 
-	if (!qed->features.low_water)
+	if (!qed->features.low_water || READ_ONCE(qed->scanning))
 		return;
 	low = is_low(qed);
 	/* Nobody has to be told who has made it larger already. */
@@ -293,6 +293,35 @@ static void meta_more_space(struct qed_meta_client *client)
 	/* A commit may have been made by others than do_commit(), which has to know. */
 	if (READ_ONCE(qed->commit_short))
 		mod_delayed_work(qed->commit_wq, &qed->commit_work, 0);
+}
+
+/*
+ * Who has looked for a cluster before, and not found one, sees that the scan goes on, and
+ * waits, or that it is to look again.
+ */
+static void meta_scanned(struct qed_meta_client *client)
+{
+	struct qed *qed = client_to_qed(client);
+	struct bio_list bios;
+
+	spin_lock_irq(&qed->lock);
+	WRITE_ONCE(qed->scanning, false);
+	bios = take_nospace(qed);
+	qed->nospace_seq++;
+	spin_unlock_irq(&qed->lock);
+
+	qed_retry_bios(qed, &bios);
+	if (is_writable(qed))
+		qed_check_low_water(qed);
+	dm_table_event(qed->ti->table);
+}
+
+void qed_expect_scan(struct qed *qed)
+{
+	spin_lock_irq(&qed->lock);
+	/* It says no before meta_scanned() comes, which may have waited for the lock. */
+	WRITE_ONCE(qed->scanning, qed_meta_is_scanning(qed->meta));
+	spin_unlock_irq(&qed->lock);
 }
 
 static void meta_event(struct qed_meta_client *client)
@@ -391,20 +420,10 @@ static void want_flush(struct qed *qed)
 	mod_delayed_work(qed->commit_wq, &qed->commit_work, 0);
 }
 
-int qed_io_no_space(struct qed *qed, struct qed_io *io, unsigned long seq)
+/* Returns like qed_io_no_space(). */
+static int wait_nospace(struct qed *qed, struct qed_io *io, unsigned long seq)
 {
-	bool reclaiming = qed_meta_reclaiming(qed->meta);
 	int r = 0;
-
-	if (qed_grow(qed) > 0)
-		return 0;
-	if (reclaiming)
-		want_flush(qed);
-	if (!reclaiming || READ_ONCE(qed->commit_fails)) {
-		qed_set_mode(qed, QED_MODE_OUT_OF_SPACE, false);
-		if (fails_without_space(qed))
-			return -ENOSPC;
-	}
 
 	/* Whoever changes the mode looks at the list afterwards. */
 	spin_lock_irq(&qed->lock);
@@ -423,6 +442,34 @@ int qed_io_no_space(struct qed *qed, struct qed_io *io, unsigned long seq)
 	return r;
 }
 
+/* There is no space, as far as is known. Returns like qed_io_no_space(). */
+static int out_of_space(struct qed *qed, struct qed_io *io, unsigned long seq)
+{
+	bool reclaiming = qed_meta_reclaiming(qed->meta);
+
+	if (qed_grow(qed) > 0)
+		return 0;
+	if (reclaiming)
+		want_flush(qed);
+	if (!reclaiming || READ_ONCE(qed->commit_fails)) {
+		qed_set_mode(qed, QED_MODE_OUT_OF_SPACE, false);
+		if (fails_without_space(qed))
+			return -ENOSPC;
+	}
+	return wait_nospace(qed, io, seq);
+}
+
+int qed_io_no_space(struct qed *qed, struct qed_io *io, unsigned long seq)
+{
+	bool early;
+
+	/* Of a scan, or one that has ended since the search: see meta_scanned(). */
+	spin_lock_irq(&qed->lock);
+	early = qed->scanning || qed->nospace_seq != seq;
+	spin_unlock_irq(&qed->lock);
+	return early ? wait_nospace(qed, io, seq) : out_of_space(qed, io, seq);
+}
+
 int qed_io_lower_full(struct qed *qed, struct qed_io *io)
 {
 	unsigned long seq;
@@ -433,7 +480,7 @@ int qed_io_lower_full(struct qed *qed, struct qed_io *io)
 	WRITE_ONCE(qed->lower_full, true);
 	seq = qed->nospace_seq;
 	spin_unlock_irq(&qed->lock);
-	return qed_io_no_space(qed, io, seq);
+	return out_of_space(qed, io, seq);
 }
 
 void qed_found_space(struct qed *qed, bool lower)
@@ -441,8 +488,9 @@ void qed_found_space(struct qed *qed, bool lower)
 	bool wait;
 
 	spin_lock_irq(&qed->lock);
-	wait = !bio_list_empty(&qed->nospace_bios) || qed->commit_full ||
-	       READ_ONCE(qed->commit_fails);
+	/* Who waits for a scan does not wait for space. */
+	wait = (!bio_list_empty(&qed->nospace_bios) && !qed->scanning) ||
+	       qed->commit_full || READ_ONCE(qed->commit_fails);
 	if (lower && !wait)
 		WRITE_ONCE(qed->lower_full, false);
 	wait |= qed->lower_full;
@@ -588,6 +636,7 @@ void qed_mode_init(struct qed *qed)
 	qed->client.want_commit = meta_want_commit;
 	qed->client.flush_failed = meta_flush_failed;
 	qed->client.more_space = meta_more_space;
+	qed->client.scanned = meta_scanned;
 	qed->client.event = meta_event;
 	qed->client.name = qed_name(qed);
 }

@@ -4,8 +4,10 @@
  *
  * A bio waits for a commit, when it is to be durable, or for space: for clusters, or on
  * the image device itself. Who waits for space tries again when there may be some, and
- * fails when that takes too long. The modes are in enum qed_mode; the metadata calls
- * this room when it fails, or finds space.
+ * fails when that takes too long. As long as a scan in the background is to find out what
+ * is free nobody is out of clusters: who needs one waits for the end of the scan, without
+ * a limit, and so do discards. The modes are in enum qed_mode; the metadata calls this
+ * room when it fails, or finds space, or the scan ends.
  */
 
 #ifndef DM_QED_MODE_H
@@ -38,7 +40,20 @@ void qed_set_mode(struct qed *qed, enum qed_mode mode, bool load);
 /* There may be space: who has to wait for it begins to do so anew. Context: Process. */
 void qed_restart_wait(struct qed *qed);
 
-/* Tell of it when less than low_water clusters are free. Context: Process. */
+/*
+ * The metadata is loaded, or goes on: writes may have to wait for a scan. Context:
+ * Process, no bio under way.
+ */
+void qed_expect_scan(struct qed *qed);
+
+/* Is there no cluster before the end of a scan? Context: Any. */
+static inline bool qed_must_scan(struct qed *qed)
+{
+	return unlikely(READ_ONCE(qed->scanning)) &&
+	       !qed_space_nr_free(qed_meta_space(qed->meta));
+}
+
+/* Tell of it when less than low_water clusters are free, as is known. Context: Process. */
 void qed_check_low_water(struct qed *qed);
 
 /*
@@ -90,7 +105,7 @@ void qed_io_restart(struct qed_io *io);
 void qed_io_put(struct qed_io *io, blk_status_t status);
 
 /**
- * qed_io_no_space() - let a bio wait for clusters
+ * qed_io_no_space() - let a bio wait for clusters, or for a scan that may find some
  * @qed: the target
  * @io: of the bio
  * @seq: nospace_seq from before the search for space

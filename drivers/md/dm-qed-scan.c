@@ -262,6 +262,7 @@ static int finish_chunk(struct qed_scan *scan, struct qed_chunk *chunk)
 static int scan_l2(struct qed_scan *scan, u64 l1_index, u64 table)
 {
 	u64 blocks = 1ULL << (scan->geo->table_shift - QED_BLOCK_BITS);
+	u64 first = l1_index * blocks;
 	struct qed_chunk *chunk;
 	u64 block;
 	int r;
@@ -273,6 +274,8 @@ static int scan_l2(struct qed_scan *scan, u64 l1_index, u64 table)
 		r = finish_chunk(scan, chunk);
 		if (r)
 			return r;
+		if (scan->args->next)
+			atomic64_set(scan->args->next, first + block);
 		chunk->l1_index = l1_index;
 		r = chunk_read(scan, chunk, table, block);
 		if (r)

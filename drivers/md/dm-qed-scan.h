@@ -23,6 +23,7 @@
  *	are left out of the result: they were made during the scan
  * @stop: ends the scan when it becomes true; NULL in the context of a system
  *	call, where a fatal signal ends it
+ * @next: set to the number of the L2 block that is to be read next; or NULL
  */
 struct qed_scan_args {
 	struct block_device *bdev;
@@ -31,6 +32,7 @@ struct qed_scan_args {
 	u64 zeroed_from;
 	struct qed_space *space;
 	const bool *stop;
+	atomic64_t *next;
 };
 
 /**

@@ -55,6 +55,10 @@ static void status_space(struct qed *qed, const struct qed_meta_stats *stats,
 		DMEMIT(" %llu,%llu", stats->leaks, stats->defects);
 		break;
 	}
+	if (stats->scanning)
+		DMEMIT(" %llu/%llu", stats->scanned, stats->blocks);
+	else
+		DMEMIT(" -");
 	*pos = sz;
 }
 
@@ -62,7 +66,7 @@ static void status_space(struct qed *qed, const struct qed_meta_stats *stats,
  * <cluster size in sectors> <used>/<total clusters of the device>
  * <mapped>/<virtual clusters> <cached KiB>/<limit KiB> <dirty blocks>
  * <allocations in flight> <commits> <mode> <needs_check|->
- * <free>/<zeroed>/<reclaiming clusters> <queued bios> <trim> <check>
+ * <free>/<zeroed>/<reclaiming clusters> <queued bios> <trim> <check> <scan>
  */
 static void status_info(struct qed *qed, char *result, unsigned int maxlen)
 {

@@ -81,9 +81,10 @@ struct qed {
 	spinlock_t lock;
 	struct rb_root cells;		/* by guest cluster, none overlap */
 	struct bio_list commit_bios;	/* complete when all is durable */
-	struct bio_list nospace_bios;	/* wait for clusters */
+	struct bio_list nospace_bios;	/* wait for clusters, or for the end of a scan */
 	unsigned int nr_nospace;	/* length of that list */
 	unsigned long nospace_seq;	/* counts when they should try again */
+	bool scanning;			/* what is free is not known yet; read without */
 	bool lower_full;		/* the image device itself has no space */
 	bool commit_full;		/* not even for tables: commit_bios wait */
 	bool flush_wanted;		/* by those that wait for clusters */

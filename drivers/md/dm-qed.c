@@ -210,6 +210,7 @@ static int qed_preresume(struct dm_target *ti)
 		qed_meta_continue(qed->meta);
 	else
 		r = activate(qed);
+	qed_expect_scan(qed);
 	if (r)
 		qed_set_mode(qed, QED_MODE_FAIL, true);
 	else

@@ -20,6 +20,7 @@
  *  - once a flush has failed and the mode is not ro, flushes and FUA fail until the device
  *    has been suspended, or its table replaced, after a flush has told; so they do after
  *    a write with FUA, which may be a flush as well
+ *  - if the tables could not be scanned they are after the next resume
  *  - what was unmapped is free after a flush that has worked
  *  - all of the disk can be read as it was written
  *  - the image that is left, also if the device is dead from the end of the
@@ -267,7 +268,7 @@ static bool mode_is(const char *mode)
 	return found;
 }
 
-/* A scan in the background may go on, or have failed. */
+/* A scan in the background may have failed. */
 static bool is_known(void)
 {
 	char *text = mapper_status("sweep-qed");
@@ -277,10 +278,32 @@ static bool is_known(void)
 	return known;
 }
 
-static bool activate(void)
+/* Does a scan go on in the background? Then the last word of the status is its progress. */
+static bool is_scanning(void)
+{
+	char *text = mapper_status("sweep-qed"), *last = strrchr(text, ' ');
+	bool scanning = last && strchr(last, '/');
+
+	free(text);
+	return scanning;
+}
+
+/* Wait for its end: before it nothing is unmapped. */
+static void settle(void)
 {
 	unsigned int i;
 
+	for (i = 0; is_scanning(); i++) {
+		if (i == 2000) {
+			wrong("the scan has no end");
+			return;
+		}
+		usleep(5000);
+	}
+}
+
+static bool activate(void)
+{
 	char parameters[128], zeroed[32] = "";
 
 	/* what is written only when it is asked for */
@@ -291,9 +314,7 @@ static bool activate(void)
 		 run.plan.zeroed ? 7 : 5, zeroed);
 	if (!mapper_load("sweep-qed", DM_DEVICE_CREATE, GUEST, "qed", parameters))
 		return false;
-	/* nothing is unmapped before it is known what is mapped */
-	for (i = 0; i < 100 && !is_known() && !mode_is("ro"); i++)
-		usleep(5000);
+	settle();
 	guest_fd = open("/dev/mapper/sweep-qed", O_RDWR | O_DIRECT);
 	if (guest_fd < 0)
 		die("/dev/mapper/sweep-qed");
@@ -308,11 +329,19 @@ static void deactivate(void)
 		die("remove");
 }
 
+static bool resume(void)
+{
+	if (!mapper_simple(DM_DEVICE_RESUME, "sweep-qed"))
+		return false;
+	settle();
+	return true;
+}
+
 static bool reload(void)
 {
 	return mapper_load("sweep-qed", DM_DEVICE_RELOAD, run.size, "qed",
 		    "/dev/mapper/sweep-lower 3 commit_interval 3600000 error_if_no_space") &&
-	       mapper_simple(DM_DEVICE_RESUME, "sweep-qed");
+	       resume();
 }
 
 /*
@@ -490,8 +519,7 @@ static bool do_step(unsigned int nr)
 	case FLUSH:
 		return do_flush();
 	case SUSPEND:
-		return mapper_simple(DM_DEVICE_SUSPEND, "sweep-qed") &&
-		       mapper_simple(DM_DEVICE_RESUME, "sweep-qed");
+		return mapper_simple(DM_DEVICE_SUSPEND, "sweep-qed") && resume();
 	case COMMIT:
 		return mapper_message("sweep-qed", "commit");
 	case RELOAD:
@@ -686,6 +714,20 @@ static void look(int nr, bool ok)
 		judge_mode(nr, ok);
 }
 
+/* A scan has failed: what is free is not known until the next one. */
+static void scan_again(void)
+{
+	if (is_known() || mode_is("ro"))
+		return;
+	if (!run.hit || run.plan.class != READS)
+		wrong("it is not known what is free");
+	disarm();
+	run.over = true;
+	if (!mapper_simple(DM_DEVICE_SUSPEND, "sweep-qed") || !resume() ||
+	    !is_known())
+		wrong("it is not known what is free, after a resume");
+}
+
 static void workload(void)
 {
 	unsigned int nr;
@@ -708,10 +750,11 @@ static void workload(void)
 		if (!ok && !writes(&steps[nr]) && steps[nr].what != READ) {
 			disarm();
 			run.over = true;
-			if (steps[nr].what == RELOAD ? !reload() :
-			    !mapper_simple(DM_DEVICE_RESUME, "sweep-qed"))
+			if (steps[nr].what == RELOAD ? !reload() : !resume())
 				wrong("cannot be resumed after step %u", nr);
 		}
+		if (steps[nr].what == SUSPEND || steps[nr].what == RELOAD)
+			scan_again();
 	}
 }
 
@@ -831,6 +874,8 @@ static bool try_plan(const struct plan *plan)
 	    times[plan->time], fates[plan->fate]);
 	run.active = activate();
 	look(-1, run.active);
+	if (run.active && !plan->zeroed)
+		scan_again();
 	if (run.active)
 		workload();
 	else if (!run.hit)

@@ -258,7 +258,7 @@ struct txn_test {
 	struct block_device *bdev;
 	struct qed_meta_client client;
 	struct qed_meta *meta;
-	unsigned int failed, wanted, more, events;
+	unsigned int failed, wanted, more, scanned, events;
 	bool lost;
 	void (*when_wanted)(struct txn_test *t);
 };
@@ -288,6 +288,13 @@ static void txn_flush_failed(struct qed_meta_client *client)
 static void txn_more_space(struct qed_meta_client *client)
 {
 	container_of(client, struct txn_test, client)->more++;
+}
+
+static void txn_scanned(struct qed_meta_client *client)
+{
+	struct txn_test *t = container_of(client, struct txn_test, client);
+
+	t->scanned += !qed_meta_is_scanning(t->meta);
 }
 
 static void txn_event(struct qed_meta_client *client)
@@ -342,6 +349,7 @@ static int txn_init(struct kunit *test)
 	t->client.want_commit = txn_want_commit;
 	t->client.flush_failed = txn_flush_failed;
 	t->client.more_space = txn_more_space;
+	t->client.scanned = txn_scanned;
 	t->client.event = txn_event;
 	t->client.name = "kunit";
 	t->bdev = blkdev_get_by_dev(MKDEV(RAMDISK_MAJOR, 0),
@@ -351,6 +359,8 @@ static int txn_init(struct kunit *test)
 	t->meta = qed_meta_create(t->bdev, &t->client, 64, true, &error);
 	KUNIT_ASSERT_FALSE(test, IS_ERR(t->meta));
 	KUNIT_ASSERT_EQ(test, 0, qed_meta_load(t->meta, &args));
+	flush_work(&t->meta->scan_work);
+	KUNIT_EXPECT_EQ(test, t->scanned, 1);
 	return 0;
 }
 

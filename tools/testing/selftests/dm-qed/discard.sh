@@ -352,7 +352,7 @@ t_scan() {
 	qed q "$disk"
 	io "$dev" "write:0:$((20 * c)):0x11"
 	dm_remove q
-	qed q "$disk" zeroed_from 100
+	qed_at_once q "$disk" zeroed_from 100
 	io "$dev" "punch:0:$((4 * c))" "read:0:$((4 * c)):0" "discard:$((10 * c)):$c"
 	scanned q
 	io "$dev" "read:$((4 * c)):$((6 * c)):0x11" "discard:$((4 * c)):$((16 * c))" \

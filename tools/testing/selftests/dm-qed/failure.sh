@@ -503,10 +503,15 @@ t_activation() {
 
 	bad_at 0 'cannot read the header'
 	bad_at 0 'cannot read the header' read_only
-	bad_at 128 'cannot read .*table'
+	bad_at 128 'cannot read the L1 table'
 	bad_at 128 'cannot read the L1 table' read_only
-	bad_at $((table + 1)) 'cannot read .*table'
 	is_clean "$lower"
+	# marked as one to be checked it is scanned first
+	blk poke "$lower" 16 2
+	bad_at 128 'cannot read .*table'
+	bad_at $((table + 1)) 'cannot read .*table'
+	is_dirty "$lower"
+	blk poke "$lower" 16 0
 
 	# What is not read cannot keep it from being activated.
 	null_bad a "+$((table + 1))-$((table + 1))"
@@ -514,7 +519,7 @@ t_activation() {
 	io "$dev" "!EIO/read:0:512:0x11" "!EIO/write:0:512:0x11"
 	dm_remove q
 	qed q "$lower" zeroed_from 10
-	wait_for 20 message 'cannot scan the tables'
+	message 'cannot scan the tables'
 	is "$(status q mode)" rw "the mode"
 	io "$dev" "!EIO/read:0:512:0x11"
 	null_bad a "-$((table + 1))-$((table + 1))"

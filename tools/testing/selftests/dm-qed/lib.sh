@@ -447,7 +447,8 @@ dm() {
 	dev=$(blk dm create "$pre-$1" "${@:3}" <<<"$2")
 }
 
-# dm_load NAME TABLE; dm_suspend NAME [noflush]; dm_resume NAME; dm_remove NAME
+# dm_load NAME TABLE; dm_suspend NAME [noflush]; dm_resume NAME, also until an image has been
+# scanned; dm_remove NAME
 dm_load() {
 	blk dm load "$pre-$1" <<<"$2"
 }
@@ -457,7 +458,7 @@ dm_suspend() {
 }
 
 dm_resume() {
-	blk dm resume "$pre-$1"
+	blk dm resume "$pre-$1" && settle "$1"
 }
 
 dm_remove() {
@@ -617,9 +618,27 @@ table() {
 	echo "0 $(($(blk u64 "$1" 48) / 512)) qed $1 ${#options[@]} ${options[*]}"
 }
 
-# qed NAME DEVICE [OPTION]...: activate an image; sets $dev
+# qed NAME DEVICE [OPTION]...: activate an image, and wait until it has been scanned; sets $dev
 qed() {
+	qed_at_once "$@" && settle "$1"
+}
+
+# qed_at_once NAME DEVICE [OPTION]...: the same, but a scan may go on
+qed_at_once() {
 	dm "$1" "$(table "${@:2}")"
+}
+
+# is_scanning NAME: does a scan go on in the background?
+is_scanning() {
+	local s
+
+	read -ra s < <(blk dm status "$pre-$1")
+	[ "${s[2]-}" = qed ] && [[ ${s[16]-} == */* ]]
+}
+
+# settle NAME: wait for the end of a scan, whatever it has found
+settle() {
+	wait_for 60 not is_scanning "$1"
 }
 
 # refuse NAME TABLE: activation has to fail; sets $error to the kernel's log
@@ -667,6 +686,7 @@ get() {
 	queued=${s[13]}
 	trim=${s[14]}
 	check=${s[15]}
+	scan=${s[16]}
 }
 
 # status NAME FIELD: one of them, for $(...)
@@ -688,7 +708,7 @@ events() {
 	blk dm events "$pre-$1"
 }
 
-# scanned NAME: wait until a background scan is done
+# scanned NAME: wait until a scan in the background has succeeded
 scanned() {
 	wait_for 30 not status_is "$1" used -
 }
