@@ -504,14 +504,15 @@ t_long() {
 	qed q "$dev" commit_interval 100
 	if type -P fio >/dev/null; then
 		bg fio --name=trim --filename="$dev" --direct=1 --ioengine=libaio --thread --offset=32m \
-			--size=32m --time_based --runtime="$seconds" --rw=randwrite --bs=64k --iodepth=8 \
-			--verify=crc32c --verify_backlog=64 --verify_fatal=1 --trim_percentage=50 \
-			--trim_backlog=64 --trim_verify_zero=1 --output="$tmp/fio.log"
+			--size=32m --time_based --runtime="$seconds" --rw=randtrimwrite --bs=64k --iodepth=8 \
+			--serialize_overlap=1 --verify=crc32c --verify_backlog=64 --verify_fatal=1 \
+			--output="$tmp/fio.log"
 		fio=$!
 	fi
 	hammer -f "$tmp/state" -t 6 -s "$seconds" -l $((32 * mb)) -U 40 -C "$c" -F 3 "$dev"
 	if [ -n "$fio" ]; then
 		wait "$fio" || fail "fio: $(cat "$tmp/fio.log")"
+		at_least "$(fio_trims "$tmp/fio.log")" 1 "the number of fio's trims"
 	fi
 	hammer -v -f "$tmp/state" -l $((32 * mb)) "$dev"
 	dm_remove q

@@ -739,3 +739,8 @@ run_fio() {
 		fail "fio $*"
 	}
 }
+
+# fio_trims LOG: how many trims fio has issued
+fio_trims() {
+	sed -n 's/.*issued rwts: total=[0-9]*,[0-9]*,\([0-9]*\),.*/\1/p' "$1"
+}

@@ -98,7 +98,8 @@ t_pieces() {
 	accounted
 }
 
-# fio's own idea of what is to be read after writes and trims
+# Each block is trimmed and then written, and fio verifies what is read. Not by trim_percentage:
+# fio 3.33 aborts at the first trim of a job that does not trim by its rw.
 t_fio() {
 	need fio
 	null a 64 discard=1
@@ -107,9 +108,9 @@ t_fio() {
 	linear l "$disk" $(((9 + 512 + 16) * 128))
 	disk=$dev
 	qed q "$disk"
-	run_fio --name=trim --filename="$dev" --size=32m --io_size=128m --rw=randwrite --bs=64k \
-		--iodepth=8 --verify=crc32c --verify_backlog=64 --trim_percentage=50 --trim_backlog=64 \
-		--trim_verify_zero=1
+	run_fio --name=trim --filename="$dev" --size=32m --io_size=128m --rw=randtrimwrite --bs=64k \
+		--iodepth=8 --serialize_overlap=1 --verify=crc32c --verify_backlog=64
+	at_least "$(fio_trims "$tmp/lib/fio.log")" 500 "the number of trims"
 	accounted
 	dm_remove q
 	sound "$disk"
