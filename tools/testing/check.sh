@@ -24,7 +24,8 @@ selftests=$here/selftests/dm-qed
 read -ra kernels <<<"${KERNELS:-6.1 6.12 backports}"
 tests=${TESTS-}
 # what has several threads of its own
-concurrent=(discard geometry hammer lifecycle memory_pressure power_cuts reload reuse swap)
+concurrent=(activation discard geometry hammer lifecycle memory_pressure power_cuts reload reuse
+	swap)
 # what the module asks of the kernel in a way that is not the same in all of them
 differs=(load table_line status discard nowait lifecycle failure lost filesystem limits cgroup)
 # more than there are processors: a machine that has one thing to do often waits
