@@ -467,7 +467,11 @@ int qed_meta_grow(struct qed_meta *meta)
 	unsigned int noio;
 	int r;
 
-	if (!meta->space)
+	/*
+	 * An entry that refers to what was behind the end of the device is wrong, which the
+	 * scan could not tell any more if that were in use by now.
+	 */
+	if (!meta->space || !READ_ONCE(meta->known))
 		return 0;
 	/* Writes wait for it, so memory must not wait for them. */
 	noio = memalloc_noio_save();

@@ -304,6 +304,10 @@ static void meta_scanned(struct qed_meta_client *client)
 	struct qed *qed = client_to_qed(client);
 	struct bio_list bios;
 
+	/* Somebody may have told of that before. */
+	if (is_writable(qed))
+		qed_grow(qed);
+
 	spin_lock_irq(&qed->lock);
 	WRITE_ONCE(qed->scanning, false);
 	bios = take_nospace(qed);

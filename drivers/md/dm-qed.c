@@ -178,6 +178,7 @@ static int activate(struct qed *qed)
 		return r;
 	/* Before the load: what that finds in the background may make it worse. */
 	qed_set_mode(qed, args.readonly ? QED_MODE_RO : QED_MODE_RW, true);
+	qed->low_water_reached = false;
 
 	/* Memory must not come from writing to this very device. */
 	noio = memalloc_noio_save();
@@ -195,7 +196,6 @@ static int activate(struct qed *qed)
 
 	/* The promise was about this moment, and allocations break it. */
 	qed->features.zeroed = false;
-	qed->low_water_reached = false;
 	return 0;
 }
 

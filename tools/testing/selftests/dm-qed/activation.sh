@@ -254,6 +254,49 @@ t_defect() {
 	is_clean "$disk"
 }
 
+# What the device grows by meanwhile is not used: an entry that refers to it would not be seen
+t_grown() {
+	local suspend
+
+	stack 80
+	blk poke "$disk" $((160 * c + 8)) $((164 * c))
+	dm_swap l "0 $((164 * c / 512)) linear $disk 0"
+	size=$((164 * c / 512)) held
+	start "!EIO/write:$hole:$c:0x33"
+	kmsg_mark
+	hold
+	is_scanning q
+	bg "$bin/blk" dm suspend "$pre-q"
+	suspend=$!
+	sleep 1
+	kill -0 "$suspend" || fail "the suspend has not waited"
+	let_go
+	ended
+	wait "$suspend"
+	dm_resume q
+	is "$(status q mode)" ro "the mode"
+	matches "$(kmsg)" 'entry 1: 0xa4000 is beyond the end of the device' "the kernel's log"
+	dm_remove q
+	is_clean "$disk"
+}
+
+# ... but it is as soon as the scan has ended, if somebody has told of it
+t_told_to_grow() {
+	stack 80
+	dm_swap l "0 $((164 * c / 512)) linear $disk 0"
+	size=$((164 * c / 512)) held
+	hold
+	is_scanning q
+	dmsetup message "$pre-q" 0 grow
+	is_scanning q
+	let_go
+	scanned q
+	wait_for 10 status_is q total $((size * 512 / c))
+	io "$dev" "write:$hole:$c:0x33" flush
+	dm_remove q
+	sound "$disk"
+}
+
 # A table that cannot be read: what is free stays unknown, and the device works but for that
 t_unreadable() {
 	stack 4
@@ -309,6 +352,19 @@ t_low_water() {
 	wait_for 10 low_water_told
 	at_least "$(events q)" $((count + 2)) "the number of events"
 	io "$dev" "write:$((2 * hole)):$c:0x33"
+}
+
+# ... and once is enough, even if the scan ends before the activation does
+t_low_water_once() {
+	local told
+
+	stack 2
+	kmsg_mark
+	qed q "$lower" low_water 1000000
+	wait_for 10 low_water_told
+	io "$dev" "write:$hole:$c:0x33" "write:$((hole + c)):$c:0x33"
+	told=$(kmsg | grep -c 'less than 1000000 clusters are free')
+	is "$told" 1 "the number of warnings"
 }
 
 low_water_told() {
@@ -388,9 +444,12 @@ run t_ready "reads and writes in place before the scan" \
 	t_requeued "suspend without flush takes writes back that wait for it" \
 	t_flushed "suspend with a flush waits for these" \
 	t_defect "a defect that the scan finds" \
+	t_grown "a defect in what the device has grown by" \
+	t_told_to_grow "a device that grows during the scan" \
 	t_unreadable "a table that the scan cannot read" \
 	t_nowait "NOWAIT during a scan" \
 	t_low_water "low_water is about what is known" \
+	t_low_water_once "... which is told once" \
 	t_unknown "discards and messages during a scan" \
 	t_progress "the progress of a scan" \
 	t_dirty "an image with NEED_CHECK is scanned first"
