@@ -253,8 +253,17 @@ void qed_tell_lost(struct qed *qed, unsigned int losses, bool own)
 	spin_lock_irqsave(&qed->lock, flags);
 	if (own)
 		WRITE_ONCE(qed->lost, true);
-	if (losses == qed->losses)
+	if (losses == qed->losses && !qed->suspending)
 		qed->told = true;
+	spin_unlock_irqrestore(&qed->lock, flags);
+}
+
+void qed_set_suspending(struct qed *qed, bool suspending)
+{
+	unsigned long flags;
+
+	spin_lock_irqsave(&qed->lock, flags);
+	qed->suspending = suspending;
 	spin_unlock_irqrestore(&qed->lock, flags);
 }
 

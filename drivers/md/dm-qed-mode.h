@@ -71,9 +71,15 @@ void qed_lose_writes(struct qed *qed);
  * @losses: of the target when the flush came: of a later loss it does not tell
  * @own: it is this one that has lost writes
  *
+ * It may have been made of a write with PREFLUSH, of which the data comes next, and tells
+ * if it fails. A suspend holds that up until the resume: so no flush tells by then.
+ *
  * Context: Any.
  */
 void qed_tell_lost(struct qed *qed, unsigned int losses, bool own);
+
+/* From the beginning of a suspend to its end, or to the resume. Context: Any. */
+void qed_set_suspending(struct qed *qed, bool suspending);
 
 /*
  * Have writes been lost? Then flushes and FUA fail, all of them: device mapper drops the

@@ -90,6 +90,7 @@ struct qed {
 	bool flush_wanted;		/* by those that wait for clusters */
 	bool lost;			/* writes: flushes fail until a suspend */
 	bool told;			/* one of them has, since the last loss */
+	bool suspending;		/* what fails now may not tell: qed_tell_lost() */
 	unsigned int losses;		/* counts those that the guest is to be told of */
 
 	mempool_t cell_pool;

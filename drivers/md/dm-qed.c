@@ -92,6 +92,7 @@ static void resume_lost(struct qed *qed)
 	told = qed->told;
 	WRITE_ONCE(qed->lost, lost && !told);
 	qed->told = false;
+	qed->suspending = false;
 	spin_unlock_irq(&qed->lock);
 	if (lost)
 		DMWARN("%s: writes since the last flush are lost%s",
@@ -242,12 +243,18 @@ static void qed_presuspend(struct dm_target *ti)
 {
 	struct qed *qed = ti->private;
 
+	qed_set_suspending(qed, true);
 	if (dm_noflush_suspending(ti)) {
 		qed_requeue_nospace(qed);
 		return;
 	}
 	if (qed_grow(qed) <= 0)
 		qed_retry_nospace(qed);
+}
+
+static void qed_presuspend_undo(struct dm_target *ti)
+{
+	qed_set_suspending(ti->private, false);
 }
 
 /* Caller holds life_mutex. */
@@ -626,6 +633,7 @@ static struct target_type qed_target = {
 	.map = qed_map,
 	.end_io = qed_end_io,
 	.presuspend = qed_presuspend,
+	.presuspend_undo = qed_presuspend_undo,
 	.postsuspend = qed_postsuspend,
 	.preresume = qed_preresume,
 	.resume = qed_resume,

@@ -297,10 +297,8 @@ t_fua_in_part() {
 	sound "$lower"
 }
 
-# The journal of ext4 is committed by a write with PREFLUSH and FUA.
-t_preflush() {
-	local guest mnt=$tmp/mnt
-
+# journal: a filesystem on $guest, the target q; its journal is committed by a write with PREFLUSH and FUA
+journal() {
 	need mkfs.ext4
 	stack 20 $((16 * mb))
 	qed q "$lower"
@@ -312,6 +310,36 @@ t_preflush() {
 	dd if=/dev/zero of="$mnt/file" bs=4096 count=16 conv=fsync status=none
 	sync
 	io "$guest" flush
+}
+
+# Device mapper holds the data of such a write back if it is being suspended: that tells after the resume.
+t_preflush_suspend() {
+	local guest mnt=$tmp/mnt writer suspend
+
+	need_target delay
+	journal
+	# flushes wait until the layer is suspended, and fail then
+	trap repair EXIT
+	fail_flushes delay "$disk" 0 0 "$disk" 0 0 "$disk" 0 3600000
+	bg refused dd if=/dev/zero of="$mnt/file" bs=4096 count=4 conv=notrunc,fsync
+	writer=$!
+	sleep 2
+	bg dmsetup suspend --nolockfs "$pre-q"
+	suspend=$!
+	sleep 2
+	kill -0 "$suspend" || fail "the suspend has not waited for the flush"
+	repair
+	wait "$suspend"
+	dm_resume q
+	wait "$writer"
+	io "$guest" "!EIO/flush"
+	umount "$mnt"
+}
+
+t_preflush() {
+	local guest mnt=$tmp/mnt
+
+	journal
 	fail_flushes
 	refused dd if=/dev/zero of="$mnt/file" bs=4096 count=4 conv=notrunc,fsync
 	umount "$mnt"
@@ -357,6 +385,7 @@ run t_lost "flushes tell of lost writes, also with a new table" \
 	"t_flush idle" "a flush that fails before NEED_CHECK is cleared" \
 	"t_flush message" "one of the message commit" \
 	t_preflush "one that is part of a write, so that device mapper drops its error" \
+	t_preflush_suspend "the same, while the device is being suspended" \
 	"t_flush suspend" "one of a suspend" \
 	"t_flush reload" "one of a suspend, before another table is resumed" \
 	t_lost_again "one of a suspend, after one that the guest knows of" \
