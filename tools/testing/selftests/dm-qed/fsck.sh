@@ -6,8 +6,9 @@
 #
 #   NAME VERDICT CODES STATUS-N STATUS-Y LATER BEFORE AFTER
 #
-# VERDICT is what the kernel does: "header" refuses every load, "table" all but
-# read_only, "backing" all as well, for its backing file, "fine" none. CODES is
+# VERDICT is what the kernel does: "header" refuses every load, "backing" as well, for its
+# backing file, "fine" none. With "table" nothing is written: it refuses all but read_only,
+# or is read-only as soon as it has scanned a clean image. CODES is
 # what qed-fsck finds on the device. LATER is the verdict after a repair of the
 # file. BEFORE and AFTER are ranges of the guest's disk that are as in NAME.raw.
 #
@@ -81,6 +82,21 @@ refused_header() {
 	matches "$error" "$2" "the message with read_only"
 }
 
+# defective LOWER: it is refused, or, if it was clean, read-only after a scan
+defective() {
+	local dirty=
+
+	! is_dirty "$1" || dirty=1
+	kmsg_mark
+	if blk dm create "$pre-q" >"$tmp/lib/made" 2>&1 <<<"$(table "$1")"; then
+		[ -z "$dirty" ] || fail "an image to be checked is in use before it has been scanned"
+		settle q
+		wait_for 10 status_is q mode ro
+		dm_remove q
+	fi
+	matches "$(kmsg)" 'defects? in the (L1 table|tables): run qed-fsck' "the message"
+}
+
 # kernel_says VERDICT LOWER RANGES: what the kernel does with an image
 kernel_says() {
 	case $1 in
@@ -91,8 +107,7 @@ kernel_says() {
 		refused_header "$2" 'has a backing file'
 		;;
 	table)
-		qed_refused q "$2"
-		matches "$error" 'defects? in the tables: run qed-fsck' "the message"
+		defective "$2"
 		activates "$2" ro read_only
 		compare "$3"
 		dm_remove q
