@@ -101,9 +101,12 @@ t_interleaved() {
 
 # crowded CLUSTER TABLE UNITS SPARE WHERE: a device that has room for so many clusters on both sides
 # of the border between the first two L2 tables, and otherwise as with packed(). Where tables
-# are too large to be written as a whole the device is new. Sets dev, lower, range.
+# are too large to be written as a whole the device is new. Sets dev, lower, range. A large table is
+# never without a cluster: it would be freed, and what is free be in pieces too small for the next one.
 crowded() {
-	local size=$1 table=$2 total=$((1 + 3 * $2 + $3 + $4)) l1=1 span options=()
+	local size=$1 table=$2 l1=1 span options=()
+	local kept=$(($2 < 8 ? 0 : 1))
+	local total=$((1 + 3 * $2 + $3 + 2 * kept + $4))
 
 	span=$((size * (size * table / 8)))
 	null a $((total * size / mb + 1)) discard=1
@@ -116,12 +119,12 @@ crowded() {
 	fi
 	linear l "$lower" $((total * size / 512))
 	lower=$dev
-	image "$lower" $((span + $3 * size / 2)) "$size" "$table"
+	image "$lower" $((span + ($3 / 2 + kept) * size)) "$size" "$table"
 	blk poke "$lower" 40 $((l1 * size))
 	[ ${#options[@]} != 0 ] || io "$lower" "write:$((l1 * size)):$((table * size)):0" flush
 	qed q "$lower" ${options[@]+"${options[@]}"}
 	range=(-o $((span - $3 * size / 2)) -l $(($3 * size)))
-	io "$dev" "write:${range[1]}:${range[3]}:0" flush
+	io "$dev" "write:$((range[1] - kept * size)):$((range[3] + 2 * kept * size)):0" flush
 	wait_for 20 status_is q free "$4"
 }
 
