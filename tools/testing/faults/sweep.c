@@ -15,8 +15,9 @@
  *  - nothing may have failed before the fault, nor, after it was over, unless the
  *    mode is ro; then all writes and flushes have to fail
  *  - the mode has to be ro if it was the header, or a commit, for another reason than a
- *    lack of space; out_of_space if a commit or a new cluster lacked that; and neither
- *    for the sake of data or of what is given back to the device
+ *    lack of space, or for one of a write with FUA that was over at once, so that it may
+ *    have been that of a flush; out_of_space if a commit or a new cluster lacked space;
+ *    and neither for the sake of data or of what is given back to the device
  *  - once a flush has failed and the mode is not ro, flushes and FUA fail until the device
  *    has been suspended, or its table replaced, after a flush has told; so they do after
  *    a write with FUA, which may be a flush as well
@@ -175,6 +176,7 @@ static struct run {
 	bool hit;
 	uint64_t sector;
 	bool meta;
+	bool fua;
 	uint64_t size;		/* of the guest's disk */
 	uint32_t lost;		/* writes up to this one may be, if a flush says so */
 	bool told;		/* a flush did, before the table was replaced */
@@ -246,13 +248,14 @@ static void arm(const char *class, unsigned int nth, const char *error,
 /* Has a fault happened by now? Sets where. */
 static unsigned int hits(unsigned int count[3])
 {
-	char *text = mapper_status("sweep-lower"), kind[5];
+	char *text = mapper_status("sweep-lower"), kind[5], fua[4];
 	unsigned int nr;
 
-	if (sscanf(text, "%u %u %u %u %ju %4s", &count[0], &count[1], &count[2],
-		   &nr, &run.sector, kind) != 6)
+	if (sscanf(text, "%u %u %u %u %ju %4s %3s", &count[0], &count[1], &count[2],
+		   &nr, &run.sector, kind, fua) != 7)
 		die("status of the faults");
 	run.meta = !strcmp(kind, "meta");
+	run.fua = !strcmp(fua, "fua");
 	free(text);
 	return nr;
 }
@@ -686,7 +689,8 @@ static void judge_mode(int nr, bool ok)
 
 	if (!run.sector && !ro && !plan->error)
 		wrong("the header was not written, and it is not read-only");
-	if (!run.sector && ro && plan->error && !plan->time)
+	/* With FUA, if there is space at once for the same without: it was a flush. */
+	if (!run.sector && ro && plan->error && !plan->time && !run.fua)
 		wrong("there is no space for the header, and it is read-only");
 	if (run.meta && run.sector && !plan->error && !ro)
 		wrong("a table was not written, and it is not read-only");
@@ -694,7 +698,7 @@ static void judge_mode(int nr, bool ok)
 	if (run.meta && run.sector && plan->error && !ro && !full &&
 	    (what != SUSPEND || plan->time))
 		wrong("there is no space for a table, and nobody is told");
-	if (run.meta && run.sector && plan->error && !plan->time && ro)
+	if (run.meta && run.sector && plan->error && !plan->time && ro && !run.fua)
 		wrong("there is no space for a table, and it is read-only");
 	if (!run.meta && ro && !plan->time)
 		wrong("data was not written, and it is read-only");

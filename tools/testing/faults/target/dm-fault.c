@@ -14,7 +14,7 @@
  * Writes of zeroes and discards are writes; both are offered if the device can
  * discard, and reads as zeroes after that. The status has the numbers of reads,
  * writes and flushes since it was armed, how many I/Os have failed, the sector of the
- * first one of them, and whether that was "meta" or "data".
+ * first one of them, whether that was "meta" or "data", and "fua", or "-".
  */
 
 #include <linux/bio.h>
@@ -53,6 +53,7 @@ struct fault {
 	unsigned int hits;
 	sector_t sector;		/* of the first hit */
 	bool meta;
+	bool fua;
 };
 
 struct fault_io {
@@ -83,6 +84,7 @@ static blk_status_t fault_decide(struct fault *fault, struct bio *bio,
 			if (!fault->hits++) {
 				fault->sector = bio->bi_iter.bi_sector;
 				fault->meta = bio->bi_opf & REQ_META;
+				fault->fua = bio->bi_opf & REQ_FUA;
 			}
 			status = fault->status;
 			*lost = !fault->done;
@@ -141,6 +143,7 @@ static int fault_arm(struct fault *fault, unsigned int argc, char **argv)
 	fault->hits = 0;
 	fault->sector = 0;
 	fault->meta = false;
+	fault->fua = false;
 	spin_unlock_irq(&fault->lock);
 	return 0;
 }
@@ -169,10 +172,10 @@ static void fault_status(struct dm_target *ti, status_type_t type,
 	unsigned int sz = 0;
 
 	if (type == STATUSTYPE_INFO)
-		DMEMIT("%u %u %u %u %llu %s", fault->count[FAULT_READ],
+		DMEMIT("%u %u %u %u %llu %s %s", fault->count[FAULT_READ],
 		       fault->count[FAULT_WRITE], fault->count[FAULT_FLUSH],
 		       fault->hits, (unsigned long long)fault->sector,
-		       fault->meta ? "meta" : "data");
+		       fault->meta ? "meta" : "data", fault->fua ? "fua" : "-");
 	else if (type == STATUSTYPE_TABLE)
 		DMEMIT("%s", fault->dev->name);
 }
