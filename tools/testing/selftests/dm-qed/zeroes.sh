@@ -205,7 +205,8 @@ t_limit_lost() {
 }
 
 # The other way round: a device that only discards, and is another one when that has ended. It has
-# promised no zeroes.
+# promised no zeroes. Not among those that are run: it needs a suspend that keeps a discard back
+# behind a read that it sets free, and on 6.1.0-57 with one processor the discard is faster.
 t_limit_gained() {
 	local guest reader layer size=$((16 * 128))
 
@@ -288,5 +289,4 @@ run "t_hole punch" "zeroes that need no space, with data in cluster 1 behind a h
 	t_refused_punch "one that refuses those that need none" \
 	t_refused_beside "zeroes that are refused in part, while others wait" \
 	t_limit_lost "a device that has ceased to write zeroes" \
-	t_limit_gained "a device that writes zeroes when a discard has ended" \
 	t_no_space "zeroes that need space there, and have to wait for it"
