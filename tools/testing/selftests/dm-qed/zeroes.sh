@@ -160,6 +160,8 @@ t_refused_beside() {
 	is "$(status q used)" 16 "the number of used clusters"
 	null a 1
 	move "$dev"
+	# of many errors in 5 seconds the kernel tells ten only, and there may have been some
+	sleep 6
 	kmsg_mark
 	dm_suspend m
 	bg "$bin/blk" io "$guest" "write:$((c + 4096)):4096:0x22"
