@@ -207,8 +207,8 @@ t_limit_lost() {
 }
 
 # The other way round: a device that only discards, and is another one when that has ended. It has
-# promised no zeroes. Not among those that are run: it needs a suspend that keeps a discard back
-# behind a read that it sets free, and on 6.1.0-57 with one processor the discard is faster.
+# promised no zeroes. The discard has to wait below when it has begun: for the end of a read, which
+# is kept back two layers down, so that the upper one is being suspended by then.
 t_limit_gained() {
 	local guest reader layer size=$((16 * 128))
 
@@ -219,12 +219,13 @@ t_limit_gained() {
 	loop "$tmp/image"
 	lower=$dev
 	image "$disk" $((8 * mb))
-	dm l "0 $size linear $disk 0"
+	linear d "$disk"
+	linear l "$dev"
 	layer=$dev
 	qed q "$layer" commit_interval 3600000
 	guest=$dev
 	io "$guest" "write:0:$((2 * c)):0x11" flush
-	dm_swap l "0 $size delay $disk 0 8000 $disk 0 0"
+	dm_swap d "0 $size delay $disk 0 8000 $disk 0 0"
 	bg "$bin/blk" io "$guest" "read:0:$c:0x11"
 	reader=$!
 	sleep 1
@@ -233,7 +234,7 @@ t_limit_gained() {
 	is "$(status q reclaiming)" 1 "what is not free yet"
 	dd if="$disk" of="$lower" bs=64k count=16 oflag=direct conv=fsync status=none
 	dm_load l "0 $size linear $lower 0"
-	# when the read has ended, the discard waits for this
+	# ends with the read, and keeps back from now on what is new
 	dm_suspend l
 	wait "$reader"
 	sleep 0.5
@@ -291,4 +292,5 @@ run "t_hole punch" "zeroes that need no space, with data in cluster 1 behind a h
 	t_refused_punch "one that refuses those that need none" \
 	t_refused_beside "zeroes that are refused in part, while others wait" \
 	t_limit_lost "a device that has ceased to write zeroes" \
+	t_limit_gained "a device that writes zeroes when a discard has ended" \
 	t_no_space "zeroes that need space there, and have to wait for it"
