@@ -274,6 +274,7 @@ release() {
 	done </proc/mounts
 	[ ${#mounts[@]} = 0 ] || umount -l "${mounts[@]}"
 
+	resume_all
 	for i in {1..20}; do
 		list_dm
 		[ ${#dms[@]} != 0 ] || break
@@ -318,6 +319,18 @@ release() {
 # Sets $dms to our dm devices, upper ones first
 list_dm() {
 	mapfile -t dms < <(blk dm list "$pre")
+}
+
+# What a test has left suspended: what is above would wait for it when it is removed
+resume_all() {
+	local dir name
+
+	for dir in /sys/block/dm-*/dm; do
+		[ -d "$dir" ] || continue
+		name=$(<"$dir/name")
+		[[ $name == "$pre"* && $(<"$dir/suspended") = 1 ]] || continue
+		timeout 20 "$bin/blk" dm resume "$name" || true
+	done
 }
 
 # bg PROGRAM...: in the background; its process id is in $!. No function of the shell: the program it
