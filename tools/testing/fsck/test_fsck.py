@@ -26,6 +26,7 @@ import traceback
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "qedimg"))
+import inherited  # noqa: E402
 import qedimg  # noqa: E402
 
 BUILT = os.path.abspath(sys.argv[1]) if len(sys.argv) > 1 else "."
@@ -1242,6 +1243,7 @@ def fuzzed(tmp):
 def main():
     """Run the tests, or those with these names."""
     os.umask(0o077)
+    inherited.default_signals()
     failed = 0
     chosen = [func for func in TESTS if len(sys.argv) < 3 or func.__name__ in sys.argv[2:]]
     for number, func in enumerate(chosen, 1):
