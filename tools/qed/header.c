@@ -13,6 +13,9 @@
 /* Where the geometry allows more, an image is still addressed by off_t. */
 #define MAX_IMAGE_SIZE	((1ULL << 63) - 512)
 
+/* The most bytes of tables that are read to find out whether an L1 table is one */
+#define NAMED_BYTES	67108864U
+
 bool qed_header_is_qed(const struct qed_image *img, const char **error)
 {
 	const struct qed_header *h = &img->header;
@@ -255,28 +258,129 @@ static void place_l1(struct qed_image *img, struct qed_header_check *check,
 	}
 }
 
+/* What an L1 table names: L2 tables, and what are none. At most so many bytes are read. */
+struct named {
+	struct qed_image *img;
+	__le64 *l1_buf, *buf;
+	u64 left;
+	u64 tables, others;
+};
+
+/* What is empty, or cannot be read, is neither */
+static int look_at_table(struct named *n, u64 table)
+{
+	struct qed_image *img = n->img;
+	u64 offset = table, end = table + qed_table_bytes(img), legal = 0, illegal = 0, length, i;
+
+	n->left -= min_u64(n->left, QED_ALIGNMENT);
+	while (n->left && (offset = qed_next_data(img, offset, end)) < end) {
+		if (qed_stopped(img))
+			return -EINTR;
+		offset -= offset % QED_ALIGNMENT;
+		length = min_u64(end - offset, QED_PIECE_SIZE);
+		if (qed_read_table(img, n->buf, offset, length))
+			return 0;
+		for (i = 0; i < length / 8; i++) {
+			u64 entry = le64toh(n->buf[i]);
+			bool is_legal = entry == QED_ENTRY_ZERO || !qed_entry_defect(img, entry, 1);
+
+			legal += entry && is_legal;
+			illegal += entry && !is_legal;
+		}
+		n->left -= min_u64(n->left, length);
+		offset += length;
+	}
+	n->tables += legal && legal >= illegal;
+	n->others += illegal > legal;
+	return 0;
+}
+
+/* The tables of the L1 table at img->l1_offset */
+static int look_at_tables(struct named *n)
+{
+	struct qed_image *img = n->img;
+	u64 start = img->l1_offset, offset = start, length, i;
+	u64 end = start + min_u64(qed_l1_limit(img), qed_table_entries(img)) * 8;
+	int r = 0;
+
+	while (!r && n->left && (offset = qed_next_data(img, offset, end)) < end) {
+		offset -= offset % QED_ALIGNMENT;
+		length = min_u64(start + qed_table_bytes(img) - offset, QED_PIECE_SIZE);
+		r = qed_read_table(img, n->l1_buf, offset, length);
+		for (i = 0; !r && n->left && i < length / 8 && offset + i * 8 < end; i++) {
+			u64 table = le64toh(n->l1_buf[i]);
+
+			if (table && !qed_entry_defect(img, table, img->table_clusters))
+				r = look_at_table(n, table);
+		}
+		offset += length;
+	}
+	return r;
+}
+
+static int count_tables(struct qed_image *img, struct named *n)
+{
+	int r;
+
+	*n = (struct named) {
+		.img = img,
+		.l1_buf = qed_alloc_piece(img),
+		.buf = qed_alloc_piece(img),
+		.left = NAMED_BYTES,
+	};
+	r = n->l1_buf && n->buf ? look_at_tables(n) : -ENOMEM;
+	free(n->l1_buf);
+	free(n->buf);
+	return r;
+}
+
+/* If most of what it names are no tables, and more of what the other one does are */
+static bool is_less_likely(const struct named *n, const struct named *other)
+{
+	return n->others > n->tables && other->tables * n->others > n->tables * other->others;
+}
+
+/*
+ * Is there an L1 table right behind the header? If what the header names looks like one,
+ * too, their tables decide. 1 and the geometry, 0, or an error.
+ */
+static int try_behind_header(struct qed_image *img, void *buf, bool named_is_likely)
+{
+	u64 size = img->header_clusters, offset = img->l1_offset;
+	struct named named, other;
+	int r = named_is_likely ? count_tables(img, &named) : 0;
+
+	if (!r)
+		r = try_l1(img, buf, size, size << img->cluster_shift, EMPTY_NEVER);
+	if (r == 1 && named_is_likely) {
+		r = count_tables(img, &other);
+		if (!r)
+			r = is_less_likely(&named, &other);
+	}
+	if (r != 1)
+		img->l1_offset = offset;
+	return r;
+}
+
 /*
  * The L1 table is at a legal place, but not right behind the header, where all
- * programs put it: is it there after all? Checked only if it has no legal entry.
+ * programs put it: is it there after all? A repair would clear what may be anything.
  */
 static int search_misplaced(struct qed_image *img, void *buf, struct qed_header_check *check)
 {
-	u64 size = le32toh(img->header.header_size), offset = img->l1_offset;
+	u64 offset = img->l1_offset;
 	bool over_end = offset + qed_table_bytes(img) >
 			img->nr_clusters << img->cluster_shift;
 	u64 legal, illegal;
 	struct qed_finding *finding;
 	int r = survey_l1(img, buf, &legal, &illegal);
 
-	if (r || legal)
+	if (!r)
+		r = try_behind_header(img, buf, legal > illegal);
+	if (r != 1)
 		return r;
-	r = try_l1(img, buf, size, size << img->cluster_shift, EMPTY_NEVER);
-	if (r <= 0) {
-		img->header_clusters = size;
-		img->l1_offset = offset;
-		return r;
-	}
-	finding = add(check, illegal || over_end ? QED_L1_OFFSET_ILLEGAL : QED_L1_MISPLACED,
+	finding = add(check, legal || illegal || over_end ? QED_L1_OFFSET_ILLEGAL :
+							    QED_L1_MISPLACED,
 		      "l1_table_offset", offset);
 	set_new(finding, img->l1_offset);
 	check->fixed.l1_table_offset = htole64(img->l1_offset);

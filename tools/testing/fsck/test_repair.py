@@ -97,6 +97,22 @@ def keeps_all(path):
     return result
 
 
+@test
+def l1_offset_at_a_table(tmp):
+    """the offset of the L1 table leads to an L2 table: what that names are no tables to be cleared"""
+    tables = {3: {0: 10, 1: 12, 2: 14, 3: 16}, 4: {0: 11, 1: 13}, 5: {0: 15}}
+    path = make(tmp + "/a.qed", {0: 3, 1: 4, 2: 5}, tables,
+                {where: b"guestdat" for where in range(10, 17)}, table=1, size=512 * 512 * 4096)
+    whole = view(path)
+    for table in tables:
+        with edit(path) as img:
+            img.hdr.l1_table_offset = table * 4096
+            img.disk.write(0, img.hdr.pack())
+        result = report("-y", path, status=REPAIRED)
+        equal(result["counts"]["l1-offset-illegal"], 1, "table %d" % table)
+        true(view(path) == whole, "table %d: what the guest sees" % table)
+
+
 # ---------------------------------------------------------------------------------------------
 # Tables that overlap
 # ---------------------------------------------------------------------------------------------

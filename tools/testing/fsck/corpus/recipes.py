@@ -668,6 +668,17 @@ def l1_in_data(dmg):
              new_value=dmg.at["l"])
 
 
+def l1_in_offsets(dmg):
+    """The same, and some of what is there could be offsets of tables, but not most."""
+    for number in range(dmg.geo.table):
+        dmg.free("f%d" % number)
+    for index, value in enumerate([dmg.at["t1"]] * 3 + [512] * 3):
+        dmg.put_entry(dmg.at["f0"], index, value)
+    dmg.header(l1_table_offset=dmg.at["f0"])
+    dmg.find("l1-offset-illegal", field="l1_table_offset", value=dmg.at["f0"],
+             new_value=dmg.at["l"])
+
+
 def l1_empty_elsewhere(dmg):
     """An empty L1 table that is not right behind the header, where there is only data: no fault."""
     dmg.put(dmg.at["l"], bytes(8 * 4))
@@ -807,6 +818,7 @@ def header_recipes():
         if GEOMETRIES[geometry].table > 1:
             add("l1-misplaced-over-end", l1_elsewhere("l1-offset-illegal", 1))
         add("l1-in-data", l1_in_data)
+        add("l1-in-offsets", l1_in_offsets)
         add("empty-l1", empty_l1)
         add("empty-l1-not-alone", empty_l1_not_alone)
         add("empty-l1-header-size", empty_l1_header_size)

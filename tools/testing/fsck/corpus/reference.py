@@ -220,19 +220,42 @@ class Reference:
         return legal, illegal
 
     def check_misplaced(self):
-        """Does nothing look like an L1 table where it should be, but something behind the header?"""
+        """Is what looks like an L1 table not where it should be, but right behind the header?"""
         hdr = self.hdr
         offset, likely = hdr.l1_table_offset, hdr.header_bytes
         if offset == likely:
             return
         legal, illegal = self.survey(hdr.header_size, offset)
         over = offset // hdr.cluster_size + hdr.table_size > self.clusters
-        if legal or sum(self.survey(hdr.header_size, likely)) == 0 or (
+        if sum(self.survey(hdr.header_size, likely)) == 0 or (
                 not self.looks_like_l1(hdr.header_size, likely, False)):
             return
-        self.add("l1-offset-illegal" if illegal or over else "l1-misplaced",
+        (some, none), (others, no_others) = self.count_tables(offset), self.count_tables(likely)
+        if legal > illegal and not (none > some and others * none > some * no_others):
+            return
+        self.add("l1-offset-illegal" if legal or illegal or over else "l1-misplaced",
                  field="l1_table_offset", value=offset, new_value=likely)
         hdr.l1_table_offset = likely
+
+    def count_tables(self, offset):
+        """How many L2 tables does an L1 table at this place refer to, and to what are none?"""
+        hdr, some, none = self.hdr, 0, 0
+        for index, table in self.disk.entries(offset, hdr.entries):
+            if index * hdr.l2_span >= hdr.image_size or self.fault(
+                    table, hdr.table_size, hdr.header_size, offset // hdr.cluster_size):
+                continue
+            if table // hdr.cluster_size + hdr.table_size > self.clusters:
+                continue
+            legal = illegal = 0
+            for _, value in self.disk.entries(table, hdr.entries):
+                if value == 1 or not self.fault(value, 1, hdr.header_size,
+                                                offset // hdr.cluster_size):
+                    legal += 1
+                else:
+                    illegal += 1
+            some += legal >= illegal and legal > 0
+            none += illegal > legal
+        return some, none
 
     def check_l1_end(self):
         """Does the L1 table reach over the end?"""

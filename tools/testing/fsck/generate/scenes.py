@@ -321,15 +321,17 @@ class Scene:
 
     def field(self):
         """A field of the header, or all of it."""
-        kind, size = self.rng.randrange(6), self.header("image_size")
+        rng, size = self.rng, self.header("image_size")
+        kind = rng.randrange(6)
         if kind == 0:
             self.put(0, bytes(512))
             self.say("the header is lost")
         elif kind == 1:
-            self.set_header("header_size", self.rng.choice((0, 1, 2, 5, 1 << 20)))
+            self.set_header("header_size", rng.choice((0, 1, 2, 5, 1 << 20)))
         elif kind == 2:
-            self.set_header("l1_table_offset", self.rng.choice((
-                0, self.cluster, 512, self.some_data(), len(self.data), 1 << 62)))
+            self.set_header("l1_table_offset", rng.choice((
+                0, self.cluster, 512, self.some_data(), rng.choice(list(self.tables.values())),
+                len(self.data), 1 << 62)))
         elif size:
             self.disk_size()
 
