@@ -143,17 +143,24 @@ int qed_find_orphans(struct qed_orphans *orphans, struct qed_image *img, struct 
  *----------------------------------------------------------------
  */
 
-/* A table that is to be placed, and what is needed for that */
+/* More than what is looked at around an orphan: a table in front, and one behind */
+#define NEAR	(4 * QED_MAX_TABLE_SIZE)
+
+/*
+ * A table that is to be placed, and what is needed for that. As orphans come in order, what
+ * is known of the clusters near by is enough to read each of them only once.
+ */
 struct place {
 	struct qed_image *img;
 	struct qed_map *used;
 	const struct qed_orphan *orphan;
 	__le64 *buf;
-	u64 table;		/* where it may begin */
+	u64 known[NEAR];	/* cluster + 1 */
+	bool is_empty[NEAR];
 };
 
 /* Is all of the cluster zero? 1, 0, or an error */
-static int is_empty(const struct place *p, u64 cluster)
+static int read_cluster(struct place *p, u64 cluster)
 {
 	struct qed_image *img = p->img;
 	u64 offset = cluster << img->cluster_shift, end = offset + qed_cluster_size(img);
@@ -172,82 +179,107 @@ static int is_empty(const struct place *p, u64 cluster)
 	return 1;
 }
 
-/* Does one of the clusters refer to this one? */
-static int refers_to(const struct place *p, u64 cluster)
+/* May it be a part of a table that has nothing? 1, 0, or an error */
+static int is_blank(struct place *p, u64 cluster)
+{
+	unsigned int slot = cluster % NEAR;
+	int r;
+
+	if (cluster >= p->img->nr_clusters || qed_map_test(p->used, cluster))
+		return 0;
+	if (p->known[slot] != cluster + 1) {
+		r = read_cluster(p, cluster);
+		if (r < 0)
+			return r;
+		p->known[slot] = cluster + 1;
+		p->is_empty[slot] = r;
+	}
+	return p->is_empty[slot];
+}
+
+/*
+ * The first of the clusters from @first to @last that the orphan refers to; QED_UNKNOWN if
+ * there is none
+ */
+static int find_referred(struct place *p, u64 first, u64 last, u64 *cluster)
 {
 	struct qed_image *img = p->img;
 	u64 offset = p->orphan->first << img->cluster_shift;
-	u64 end = offset + (p->orphan->extent << img->cluster_shift);
-	__le64 entry = htole64(cluster << img->cluster_shift);
+	u64 end = offset + (p->orphan->extent << img->cluster_shift), entry;
 	unsigned int i;
 
-	for (; offset < end; offset += QED_ALIGNMENT) {
+	*cluster = QED_UNKNOWN;
+	for (; (offset = qed_next_data(img, offset, end)) < end; offset += QED_ALIGNMENT) {
 		if (qed_stopped(img))
 			return -EINTR;
+		offset -= offset % QED_ALIGNMENT;
 		if (qed_read_table(img, p->buf, offset, QED_ALIGNMENT))
 			return -EIO;
-		for (i = 0; i < BLOCK_ENTRIES; i++)
-			if (p->buf[i] == entry)
-				return 1;
+		for (i = 0; i < BLOCK_ENTRIES; i++) {
+			entry = le64toh(p->buf[i]);
+			if (entry % qed_cluster_size(img) == 0 &&
+			    entry >> img->cluster_shift >= first &&
+			    entry >> img->cluster_shift <= last)
+				*cluster = min_u64(*cluster, entry >> img->cluster_shift);
+		}
 	}
 	return 0;
 }
 
-/* May it begin at p->table? All else that it would have has to be empty, and free */
-static int may_begin(struct place *p)
+/* How far a table may reach: what else it has is empty, and free */
+static int find_room(struct place *p, u64 *first, u64 *end)
 {
-	const struct qed_orphan *orphan = p->orphan;
-	u64 end = p->table + p->img->table_clusters, i;
+	u64 nr = p->img->table_clusters, orphan = *first, orphan_end = *end;
 	int r = 1;
 
-	if (end > p->img->nr_clusters || qed_map_next(p->used, p->table, end, true) < end)
-		return 0;
-	for (i = p->table; r > 0 && i < end; i++)
-		if (i < orphan->first || i >= orphan->first + orphan->extent)
-			r = is_empty(p, i);
-	return r;
+	while (r > 0 && *first && *first - 1 + nr >= orphan_end) {
+		r = is_blank(p, *first - 1);
+		*first -= r > 0;
+	}
+	if (r >= 0)
+		r = 1;
+	while (r > 0 && *end < orphan + nr) {
+		r = is_blank(p, *end);
+		*end += r > 0;
+	}
+	return r < 0 ? r : 0;
 }
 
 /* If there is one place only, or one with data that it refers to right behind it */
 static int place_orphan(struct place *p, struct qed_orphan *orphan)
 {
-	u64 nr = p->img->table_clusters, last = orphan->first + orphan->extent;
-	u64 likely = QED_UNKNOWN;
-	unsigned int places = 0;
+	u64 nr = p->img->table_clusters;
+	u64 first = orphan->first, end = orphan->first + orphan->extent, behind;
 	int r;
 
 	p->orphan = orphan;
-	for (p->table = last > nr ? last - nr : 0; p->table <= orphan->first; p->table++) {
-		r = may_begin(p);
-		if (r < 0)
-			return r;
-		if (!r)
-			continue;
-		orphan->table = p->table;
-		places++;
-		r = refers_to(p, p->table + nr);
-		if (r < 0)
-			return r;
-		if (r && likely == QED_UNKNOWN)
-			likely = p->table;
+	if (end > p->img->nr_clusters || qed_map_next(p->used, first, end, true) < end)
+		return 0;
+	r = find_room(p, &first, &end);
+	if (r || end - first < nr)
+		return r;
+	if (end - first == nr) {
+		orphan->table = first;
+		return 0;
 	}
-	if (places != 1)
-		orphan->table = likely;
-	return 0;
+	r = find_referred(p, first + nr, end, &behind);
+	if (!r && behind != QED_UNKNOWN)
+		orphan->table = behind - nr;
+	return r;
 }
 
 /* Are these clusters empty, and nothing refers to them? 1, 0, or an error */
-static int is_gap(const struct place *p, u64 first, u64 end)
+static int is_gap(struct place *p, u64 first, u64 end)
 {
-	int r = qed_map_next(p->used, first, end, true) == end;
+	int r = 1;
 
 	for (; r > 0 && first < end; first++)
-		r = is_empty(p, first);
+		r = is_blank(p, first);
 	return r;
 }
 
 /* Add those behind that fit into the same table. Returns how many there are, or an error */
-static long add_parts(const struct place *p, struct qed_orphan *orphan, u64 most)
+static long add_parts(struct place *p, struct qed_orphan *orphan, u64 most)
 {
 	u64 i, end;
 	int r;

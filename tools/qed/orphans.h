@@ -23,10 +23,11 @@
  * @is_part: of the table of the one before
  * @table: the first cluster of the table, or QED_UNKNOWN
  * @index: of the L1 entry that it should have, or QED_UNKNOWN
+ * @is_refused: it may not be linked there
  */
 struct qed_orphan {
 	u64 first, nr, extent;
-	bool is_part;
+	bool is_part, is_refused;
 	u64 table, index;
 };
 

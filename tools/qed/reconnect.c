@@ -87,8 +87,15 @@ static int link_table(struct qed_repair *repair, u64 table, u64 index)
 	return qed_fail(repair, r, "cannot write the L1 table");
 }
 
+/* A part of a table that may not be linked: this is not read again for each of them */
+static bool was_refused(const struct qed_repair *repair, const struct qed_orphan *orphan)
+{
+	return orphan > repair->orphans.list && orphan[-1].is_refused &&
+	       orphan[-1].table == orphan->table && orphan[-1].index == orphan->index;
+}
+
 /* Reconnect an orphan, if it may be, and the user wants it */
-static int reconnect(struct qed_repair *repair, const struct qed_orphan *orphan,
+static int reconnect(struct qed_repair *repair, struct qed_orphan *orphan,
 		     struct qed_finding *finding)
 {
 	bool wanted = repair->mode == QED_MODE_ASK ||
@@ -98,9 +105,10 @@ static int reconnect(struct qed_repair *repair, const struct qed_orphan *orphan,
 
 	if (!wanted)
 		return 0;
-	r = is_free_entry(repair->img, orphan->index);
+	r = was_refused(repair, orphan) ? 0 : is_free_entry(repair->img, orphan->index);
 	if (r == 1)
 		r = qed_may_link(orphan, repair->img, &repair->used, &claims);
+	orphan->is_refused = !r;
 	if (r == 1) {
 		r = qed_decide(repair, finding, QED_ACTION_RECONNECTED);
 		if (!r && finding->action)

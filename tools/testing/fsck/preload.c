@@ -19,6 +19,7 @@
  *			records that were written to it are not durable, or another state
  *   FSCK_DELAY=N	each change takes N microseconds
  *   FSCK_TRACE=FILE	append all changes and fdatasync() to a file
+ *   FSCK_READS=FILE	append the length of each read, a 64-bit number
  *
  * A record of the trace is five 64-bit numbers: type, offset, length, mode of
  * fallocate(), and length of the data that follows.
@@ -182,6 +183,15 @@ ssize_t pwrite64(int fd, const void *buf, size_t length, off64_t offset)
 	return next(fd, buf, length, offset);
 }
 
+static void note_read(unsigned long long length)
+{
+	int fd = open(getenv("FSCK_READS"), O_WRONLY | O_CREAT | O_APPEND, 0600);
+
+	if (fd < 0 || write(fd, &length, sizeof(length)) < 0)
+		abort();
+	close(fd);
+}
+
 ssize_t pread64(int fd, void *buf, size_t length, off64_t offset)
 {
 	typeof(pread64) *next = dlsym(RTLD_NEXT, "pread64");
@@ -196,6 +206,8 @@ ssize_t pread64(int fd, void *buf, size_t length, off64_t offset)
 		errno = EIO;
 		return -1;
 	}
+	if (getenv("FSCK_READS") && is_image(fd))
+		note_read(length);
 	return next(fd, buf, length, offset);
 }
 

@@ -5,6 +5,7 @@ To be run by "check", which adds them to those of test_fsck.py.
 """
 
 import array
+import itertools
 import os
 import random
 import signal
@@ -516,6 +517,45 @@ def lost_l1_sector(tmp):
            if item["code"] == "orphan-table"], list(range(6)))
     true(view(path) == whole, "what the guest sees")
     equal(report("-nf", path, status=CLEAN)["findings"], [])
+
+
+def bytes_read(path, *options):
+    """Run it: how many bytes of the image it reads, and the counts of findings."""
+    log = path + ".reads"
+    result = report(*options, path, env=preload(path, reads=log))
+    with open(log, "rb") as file:
+        count = sum(array.array("Q", file.read()))
+    os.unlink(log)
+    return count, result["counts"]
+
+
+@test
+def orphans_read_once(tmp):
+    """hostile images: around an orphan all is zeroes, which are not read again for each of its places"""
+    cluster, table, groups = 16384, 16, 24
+    size = (17 + groups * (table + 1)) * cluster
+    for places in ((0,), (7,), range(8), range(1, table, 2)):
+        tables, hole = {}, itertools.count(size // cluster)
+        for group in range(groups):
+            first = 17 + group * (table + 1)
+            tables.update({first + place: {2047: next(hole)} for place in places})
+            if len(places) == 8:                        # may not be linked, by one of the last entries
+                tables[first + places[-1]].update({2045: next(hole), 2046: next(hole)})
+                tables[first + places[-1]][2047] = tables[first + places[-1]][2045]
+        path = make(tmp + "/a.qed", {}, tables,
+                    {33 + group * (table + 1): b"w" * 8 for group in range(groups)}, cluster, table,
+                    size=groups * 2048 * table * cluster, clusters=next(hole))
+        with open(path, "r+b") as file:                # zeroes, not holes
+            os.posix_fallocate(file.fileno(), 0, size)
+            for offset in range(cluster, size, 4096):
+                file.seek(offset)
+                data = file.read(4096)
+                file.seek(offset)
+                file.write(data)
+        for options, most in ((("-nf",), 2.2), (("-yf", "--orphans=reconnect"), 4)):
+            count, found = bytes_read(path, *options)
+            equal(found["orphan-table"], groups * (8 if places == range(1, table, 2) else 1), places)
+            true(count < most * size, "%s %s: %.1f times the file" % (places, options, count / size))
 
 
 @test
