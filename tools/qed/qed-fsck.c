@@ -6,13 +6,14 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
-#include <getopt.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "arguments.h"
+#include "chain.h"
 #include "descriptors.h"
 #include "fsck.h"
 #include "geometry.h"
@@ -22,29 +23,8 @@
 #include "undo-apply.h"
 #include "undo.h"
 
-/* Exit status, as of fsck(8): a sum */
-#define EXIT_REPAIRED	1
-#define EXIT_LEFT	4
-#define EXIT_OPERATION	8
-#define EXIT_USAGE	16
-#define EXIT_CANCELLED	32
-
-#define MAX_THREADS	64
-
-struct arguments {
-	char mode;		/* n, p, y, r, or 0 */
-	bool always, verbose, quiet, json, stats, direct, force, compact, discard;
-	bool bar;
-	int progress_fd;	/* -1: none */
-	unsigned int threads;
-	bool has_geometry, search;
-	struct qed_geometry geometry;
-	enum qed_orphan_policy orphans;
-	enum qed_cut_policy cut;
-	struct qed_place places[QED_MAX_PLACES];
-	unsigned int nr_places;
-	const char *undo, *undo_apply, *path;
-};
+/* What dm-qed counts in, in bytes */
+#define SECTOR		512
 
 /* Set by signals */
 static int stop;
@@ -68,301 +48,6 @@ static void catch_signals(void)
 	/* a limit of the file size is an error like others */
 	signal(SIGXFSZ, SIG_IGN);
 	signal(SIGPIPE, SIG_IGN);
-}
-
-/*----------------------------------------------------------------
- * Arguments
- *----------------------------------------------------------------
- */
-
-static const char help[] =
-"Usage: qed-fsck [-n | -p | -a | -r | -y] [option...] IMAGE\n"
-"       qed-fsck --undo-apply FILE IMAGE\n"
-"\n"
-"Check and repair a QED image, a file or a block device.\n"
-"\n"
-"  -n                 change nothing\n"
-"  -p, -a             repair what needs no guess and loses nothing\n"
-"  -y                 repair everything, without asking\n"
-"  -r                 ask about each repair, as without these on a terminal\n"
-"  -f                 read the tables even if the image is marked clean\n"
-"  -v                 list all findings, not just the first 100 of each kind\n"
-"  -q                 print only errors\n"
-"  -C FD              write the progress to a file descriptor; 0: show a bar\n"
-"      --json         print JSON\n"
-"      --stats        tell time and memory\n"
-"  -j THREADS         number of threads that read\n"
-"      --direct       read past the page cache\n"
-"      --force        with -n: even if the image is in use;\n"
-"                     with --undo-apply: even if it was changed\n"
-"      --compact      make the image as short as possible\n"
-"      --discard      discard free clusters of a block device\n"
-"      --geometry VALUES\n"
-"                     the header is lost: cluster=N,table=N,l1=N,size=N; or search\n"
-"      --orphans ACTION\n"
-"                     with -y, for L2 tables that nothing refers to: keep, free,\n"
-"                     or reconnect\n"
-"      --cut ACTION   with -y, for an image whose end seems to be cut off: keep it as\n"
-"                     it is, or clear what points there\n"
-"      --reconnect TABLE:GUEST\n"
-"                     where such a table belongs, both in bytes\n"
-"      --undo FILE    save what gets overwritten to a new file\n"
-"      --undo-apply FILE\n"
-"                     take back what a run with --undo has done\n"
-"  -h, --help         print this\n"
-"  -V, --version      print the version\n"
-"\n"
-"Exit status, a sum: 0 clean, 1 repaired, 4 not all was repaired, 8 error,\n"
-"16 wrong usage, 32 cancelled. See qed-fsck(8).\n";
-
-enum long_option {
-	OPT_JSON = 256,
-	OPT_STATS,
-	OPT_DIRECT,
-	OPT_FORCE,
-	OPT_COMPACT,
-	OPT_DISCARD,
-	OPT_GEOMETRY,
-	OPT_ORPHANS,
-	OPT_CUT,
-	OPT_RECONNECT,
-	OPT_UNDO,
-	OPT_UNDO_APPLY,
-};
-
-static const struct option long_options[] = {
-	{ "json", no_argument, NULL, OPT_JSON },
-	{ "stats", no_argument, NULL, OPT_STATS },
-	{ "direct", no_argument, NULL, OPT_DIRECT },
-	{ "force", no_argument, NULL, OPT_FORCE },
-	{ "compact", no_argument, NULL, OPT_COMPACT },
-	{ "discard", no_argument, NULL, OPT_DISCARD },
-	{ "geometry", required_argument, NULL, OPT_GEOMETRY },
-	{ "orphans", required_argument, NULL, OPT_ORPHANS },
-	{ "cut", required_argument, NULL, OPT_CUT },
-	{ "reconnect", required_argument, NULL, OPT_RECONNECT },
-	{ "undo", required_argument, NULL, OPT_UNDO },
-	{ "undo-apply", required_argument, NULL, OPT_UNDO_APPLY },
-	{ "help", no_argument, NULL, 'h' },
-	{ "version", no_argument, NULL, 'V' },
-	{ }
-};
-
-/* The exit status, in which it counts if something could not be printed */
-static int end_output(int status)
-{
-	if (!fflush(stdout) && !ferror(stdout))
-		return status;
-	fprintf(stderr, "qed-fsck: cannot write to standard output\n");
-	return status | EXIT_OPERATION;
-}
-
-static void usage_error(const char *what)
-{
-	fprintf(stderr, "qed-fsck: %s\nTry qed-fsck --help.\n", what);
-	exit(EXIT_USAGE);
-}
-
-static unsigned int parse_number(const char *text, unsigned int least, unsigned int most,
-				 const char *error)
-{
-	unsigned long number;
-	char *end;
-
-	errno = 0;
-	number = strtoul(text, &end, 10);
-	if (errno || end == text || *end || *text == '-' || number < least || number > most)
-		usage_error(error);
-	return number;
-}
-
-static void set_mode(struct arguments *args, char mode)
-{
-	if (args->mode && args->mode != mode)
-		usage_error("only one of -n, -p (-a), -r and -y can be given");
-	args->mode = mode;
-}
-
-/* The descriptor is looked at before a file could get its number */
-static void set_progress(struct arguments *args, const char *text)
-{
-	static const char error[] = "-C needs the number of a file descriptor";
-	int fd = parse_number(text, 0, 1U << 20, error);
-
-	if (args->progress_fd >= 0)
-		close(args->progress_fd);
-	args->bar = !fd;
-	args->progress_fd = fd ? qed_keep_descriptor(fd) : -1;
-	if (fd && args->progress_fd < 0)
-		usage_error("-C needs a file descriptor that is open for writing");
-}
-
-static enum qed_orphan_policy parse_orphans(const char *text)
-{
-	static const char * const names[] = {
-		[QED_ORPHANS_KEEP]	= "keep",
-		[QED_ORPHANS_FREE]	= "free",
-		[QED_ORPHANS_RECONNECT]	= "reconnect",
-	};
-	unsigned int i;
-
-	for (i = 0; i < ARRAY_SIZE(names); i++)
-		if (!strcmp(text, names[i]))
-			return i;
-	usage_error("--orphans needs keep, free or reconnect");
-	return QED_ORPHANS_KEEP;
-}
-
-static enum qed_cut_policy parse_cut(const char *text)
-{
-	if (strcmp(text, "clear") && strcmp(text, "keep"))
-		usage_error("--cut needs keep or clear");
-	return strcmp(text, "clear") ? QED_CUT_KEEP : QED_CUT_CLEAR;
-}
-
-static void parse_place(struct arguments *args, const char *text)
-{
-	struct qed_place *place = &args->places[args->nr_places];
-	char *end;
-
-	if (args->nr_places++ == QED_MAX_PLACES)
-		usage_error("too many of --reconnect");
-	errno = 0;
-	place->table = strtoull(text, &end, 0);
-	if (*end == ':')
-		place->guest_offset = strtoull(end + 1, &end, 0);
-	if (errno || *end || !strchr(text, ':'))
-		usage_error("--reconnect needs TABLE:GUEST");
-	args->orphans = QED_ORPHANS_RECONNECT;
-}
-
-static void parse_option(struct arguments *args, int option)
-{
-	switch (option) {
-	case 'n':
-	case 'p':
-	case 'y':
-	case 'r':
-		set_mode(args, option);
-		break;
-	case 'a':
-		set_mode(args, 'p');
-		break;
-	case 'f':
-		args->always = true;
-		break;
-	case 'v':
-		args->verbose = true;
-		break;
-	case 'q':
-		args->quiet = true;
-		break;
-	case 'C':
-		set_progress(args, optarg);
-		break;
-	case 'j':
-		args->threads = parse_number(optarg, 1, MAX_THREADS, "-j needs 1 to 64 threads");
-		break;
-	case OPT_JSON:
-		args->json = true;
-		break;
-	case OPT_STATS:
-		args->stats = true;
-		break;
-	case OPT_DIRECT:
-		args->direct = true;
-		break;
-	case OPT_FORCE:
-		args->force = true;
-		break;
-	case OPT_COMPACT:
-		args->compact = true;
-		break;
-	case OPT_DISCARD:
-		args->discard = true;
-		break;
-	case OPT_GEOMETRY:
-		args->search = !strcmp(optarg, "search");
-		args->has_geometry = !args->search;
-		if (!args->search && !qed_geometry_parse(&args->geometry, optarg))
-			usage_error("--geometry needs cluster=N,table=N,l1=N,size=N, or search");
-		break;
-	case OPT_ORPHANS:
-		args->orphans = parse_orphans(optarg);
-		break;
-	case OPT_CUT:
-		args->cut = parse_cut(optarg);
-		break;
-	case OPT_RECONNECT:
-		parse_place(args, optarg);
-		break;
-	case OPT_UNDO:
-		args->undo = optarg;
-		break;
-	case OPT_UNDO_APPLY:
-		args->undo_apply = optarg;
-		break;
-	case 'h':
-		fputs(help, stdout);
-		exit(end_output(0));
-	case 'V':
-		puts("qed-fsck " QED_VERSION);
-		exit(end_output(0));
-	default:
-		usage_error("an option is not known, or lacks its argument");
-	}
-}
-
-static unsigned int default_threads(void)
-{
-	long processors = sysconf(_SC_NPROCESSORS_ONLN);
-
-	return processors < 1 ? 2 : processors > 4 ? 8 : processors * 2;
-}
-
-static void check_arguments(struct arguments *args)
-{
-	if (args->undo_apply) {
-		if (args->mode || args->undo || args->compact || args->discard || args->search ||
-		    args->has_geometry || args->orphans || args->nr_places || args->always ||
-		    args->stats || args->direct)
-			usage_error("--undo-apply goes only with --force, --json and -q");
-		return;
-	}
-	if (args->mode == 'r')
-		args->mode = 0;
-	if (args->force && args->mode != 'n')
-		usage_error("--force needs -n or --undo-apply");
-	/* without a terminal nobody can answer */
-	if (!args->mode && (!isatty(STDIN_FILENO) || !isatty(STDOUT_FILENO) || args->json ||
-			    args->quiet))
-		args->mode = 'n';
-	if (args->search)
-		args->mode = 'n';
-	if (args->has_geometry && args->mode != 'n' && args->mode != 'y')
-		usage_error("--geometry goes with -n and -y");
-	if (args->mode != 'n')
-		return;
-	if (args->compact || args->discard)
-		usage_error("--compact and --discard need -p, -y, or a terminal to ask");
-	if (args->undo)
-		usage_error("--undo needs -p, -y, or a terminal to ask");
-}
-
-static void parse_arguments(struct arguments *args, int argc, char **argv)
-{
-	int option;
-
-	memset(args, 0, sizeof(*args));
-	args->progress_fd = -1;
-	args->threads = default_threads();
-	opterr = 0;
-	while ((option = getopt_long(argc, argv, "anprfvyqC:j:hV", long_options, NULL)) != -1)
-		parse_option(args, option);
-	if (argc - optind != 1)
-		usage_error(argc == optind ? "no image is given" : "too many arguments");
-	args->path = argv[optind];
-	check_arguments(args);
 }
 
 /*----------------------------------------------------------------
@@ -452,7 +137,8 @@ static int check(const struct arguments *args, struct qed_reporter *reporter, st
 		snprintf(error, sizeof(error), "undo file %.512s: %s%s", args->undo,
 			 cannot_read ? "the image cannot be read: " : "", strerror(-r));
 	}
-	reporter->note = args->discard && !img->is_block ? no_device : NULL;
+	if (args->discard && !img->is_block)
+		reporter->note = no_device;
 	status = exit_status(r, img, &result);
 	qed_report_end(reporter, &result, *error ? error : NULL, status);
 	return status;
@@ -590,6 +276,122 @@ static int work_on(const struct arguments *args, struct qed_reporter *reporter,
 	return check(args, reporter, img);
 }
 
+/*----------------------------------------------------------------
+ * Backing files
+ *----------------------------------------------------------------
+ */
+
+/* What there is to say of its size; NULL if that is nothing, or there is no memory */
+static char *compare_size(const struct qed_image *above, u64 size)
+{
+	u64 image_size = above->image_size;
+	char *text = NULL;
+	int r = 0;
+
+	if (size < image_size)
+		r = asprintf(&text,
+			     "shorter than the image above by %llu bytes, which read as zeroes",
+			     image_size - size);
+	else if (size > image_size)
+		r = asprintf(&text,
+			     "longer than the image above by %llu bytes, which do not show",
+			     size - image_size);
+	return r < 0 ? NULL : text;
+}
+
+static int check_raw(struct qed_reporter *reporter, const struct qed_chain *chain)
+{
+	const struct qed_image *img = chain->images[chain->nr - 1];
+	int status = img->size % SECTOR ? EXIT_LEFT : 0;
+	char *note = compare_size(chain->images[chain->nr - 2], img->size);
+
+	reporter->note = status ? "its size is not a multiple of 512: dm-qed refuses it" : note;
+	qed_report_raw(reporter, status);
+	reporter->note = NULL;
+	free(note);
+	return status;
+}
+
+static int check_layer(const struct arguments *args, struct qed_reporter *reporter,
+		       const struct qed_chain *chain)
+{
+	struct qed_image *img = chain->images[chain->nr - 1];
+	char *note;
+	int status;
+
+	if (prints_into(args, img->fd))
+		return fail(reporter, "is where the output goes");
+	img->stop = &stop;
+	if (chain->is_raw)
+		return check_raw(reporter, chain);
+	note = compare_size(chain->images[chain->nr - 2], le64toh(img->header.image_size));
+	reporter->note = note;
+	status = check(args, reporter, img);
+	free(note);
+	return status;
+}
+
+static void start_report(struct qed_reporter *reporter, const struct arguments *args,
+			 const struct qed_image *img, const char *path)
+{
+	memset(reporter, 0, sizeof(*reporter));
+	qed_report_init(reporter, path);
+	reporter->mode = args->mode;
+	reporter->img = img;
+	reporter->json = args->json;
+	reporter->quiet = args->quiet;
+	reporter->verbose = args->verbose;
+	reporter->stats = args->stats;
+	reporter->threads = args->threads;
+	reporter->progress_fd = args->progress_fd;
+	reporter->bar = args->bar || (args->progress_fd < 0 && !args->quiet &&
+				      isatty(STDERR_FILENO));
+	reporter->bar_delay = args->bar ? 0 : 1;
+}
+
+/* Who else uses them is not asked: nothing of them is changed. */
+static int check_below(const struct arguments *args, struct qed_image *img)
+{
+	static struct qed_reporter reporter;
+	struct arguments layer_args = {
+		.mode = 'n', .always = args->always, .verbose = args->verbose,
+		.quiet = args->quiet, .json = args->json, .stats = args->stats, .bar = args->bar,
+		.progress_fd = args->progress_fd, .threads = args->threads,
+	};
+	struct qed_chain chain = { .images = { img }, .nr = 1, .force = args->force };
+	const char *path, *error;
+	int status = 0, r;
+
+	do {
+		r = qed_chain_next(&chain, &path, &error);
+		if (!r)
+			break;
+		start_report(&reporter, &layer_args, r < 0 ? img : chain.images[chain.nr - 1],
+			     path);
+		qed_report_chain_next(&reporter);
+		status |= r < 0 ? fail(&reporter, error) :
+				  check_layer(&layer_args, &reporter, &chain);
+		qed_report_done(&reporter);
+	} while (r > 0 && !(status & (EXIT_OPERATION | EXIT_CANCELLED)));
+	qed_chain_close(&chain);
+	return status;
+}
+
+static int work_on_chain(const struct arguments *args, struct qed_reporter *reporter,
+			 struct qed_image *img)
+{
+	int status;
+
+	if (!args->chain)
+		return work_on(args, reporter, img);
+	qed_report_chain_begin(reporter);
+	status = work_on(args, reporter, img);
+	if (!(status & (EXIT_OPERATION | EXIT_CANCELLED)))
+		status |= check_below(args, img);
+	qed_report_chain_end(reporter, status);
+	return status;
+}
+
 int main(int argc, char **argv)
 {
 	static struct qed_reporter reporter;
@@ -600,25 +402,15 @@ int main(int argc, char **argv)
 
 	if (qed_open_standard())
 		return EXIT_OPERATION;
-	parse_arguments(&args, argc, argv);
+	qed_parse_arguments(&args, argc, argv);
 	catch_signals();
-	qed_report_init(&reporter, args.path);
-	reporter.mode = args.mode;
-	reporter.img = &img;
-	reporter.json = args.json;
-	reporter.quiet = args.quiet;
-	reporter.verbose = args.verbose;
-	reporter.stats = args.stats;
-	reporter.threads = args.threads;
-	reporter.progress_fd = args.progress_fd;
-	reporter.bar = args.bar || (args.progress_fd < 0 && !args.quiet && isatty(STDERR_FILENO));
-	reporter.bar_delay = args.bar ? 0 : 1;
+	start_report(&reporter, &args, &img, args.path);
 
 	if (qed_image_open(&img, args.path, args.mode != 'n', args.force && args.mode == 'n',
 			   &error))
-		return end_output(fail(&reporter, error));
+		return qed_end_output(fail(&reporter, error));
 	img.stop = &stop;
-	status = work_on(&args, &reporter, &img);
+	status = work_on_chain(&args, &reporter, &img);
 	qed_image_close(&img);
-	return end_output(status);
+	return qed_end_output(status);
 }

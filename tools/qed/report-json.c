@@ -73,16 +73,21 @@ static void print_members(struct json_object *object)
 	json_object_put(object);
 }
 
-static void print_head(struct qed_reporter *reporter)
+static void print_head_of(struct qed_reporter *reporter, const char *format)
 {
 	struct json_object *object = json_object_new_object();
 
 	reporter->has_head = true;
 	add_path(object, "filename", reporter->path);
-	add_string(object, "format", "qed");
+	add_string(object, "format", format);
 	add_number(object, "schema", QED_JSON_SCHEMA);
 	putchar('{');
 	print_members(object);
+}
+
+static void print_head(struct qed_reporter *reporter)
+{
+	print_head_of(reporter, "qed");
 }
 
 static struct json_object *owner_object(const struct qed_finding *finding)
@@ -279,6 +284,20 @@ void json_failure(struct qed_reporter *reporter, const char *error, int exit_sta
 
 	print_head(reporter);
 	add_path(object, "error", error);
+	add_number(object, "exit-status", exit_status);
+	putchar(',');
+	print_members(object);
+	puts("}");
+}
+
+void json_raw(struct qed_reporter *reporter, int exit_status)
+{
+	struct json_object *object = json_object_new_object();
+
+	print_head_of(reporter, "raw");
+	add_number(object, "file-size", reporter->img->size);
+	if (reporter->note)
+		add_string(object, "note", reporter->note);
 	add_number(object, "exit-status", exit_status);
 	putchar(',');
 	print_members(object);

@@ -44,6 +44,7 @@ void text_question(struct qed_reporter *reporter, const struct qed_finding *find
 void text_end(struct qed_reporter *reporter, const struct qed_fsck_result *result,
 	      const char *error);
 void text_undone(struct qed_reporter *reporter);
+void text_raw(const struct qed_reporter *reporter);
 void text_proposals(const struct qed_proposal *proposals, unsigned int nr);
 
 void json_finding(struct qed_reporter *reporter, const struct qed_finding *finding);
@@ -51,6 +52,7 @@ void json_end(struct qed_reporter *reporter, const struct qed_fsck_result *resul
 	      const char *error, int exit_status);
 void json_failure(struct qed_reporter *reporter, const char *error, int exit_status);
 void json_undone(struct qed_reporter *reporter, const char *file, int exit_status);
+void json_raw(struct qed_reporter *reporter, int exit_status);
 void json_proposals(struct qed_reporter *reporter, const struct qed_proposal *proposals,
 		    unsigned int nr);
 

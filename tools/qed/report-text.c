@@ -383,6 +383,16 @@ void text_end(struct qed_reporter *reporter, const struct qed_fsck_result *resul
 		printf("%s: next: %s\n", reporter->name, next);
 }
 
+void text_raw(const struct qed_reporter *reporter)
+{
+	char text[SIZE_TEXT];
+
+	printf("%s: raw, %llu bytes%s\n", reporter->name, reporter->img->size,
+	       size_text(text, reporter->img->size));
+	if (reporter->note)
+		printf("%s: %s\n", reporter->name, reporter->note);
+}
+
 void text_undone(struct qed_reporter *reporter)
 {
 	const struct qed_image *img = reporter->img;

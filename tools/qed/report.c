@@ -157,6 +157,11 @@ void qed_report_init(struct qed_reporter *reporter, const char *path)
 	reporter->started = qed_now();
 }
 
+void qed_report_done(struct qed_reporter *reporter)
+{
+	free(reporter->name);
+}
+
 void qed_report_finding(void *ctx, const struct qed_finding *finding)
 {
 	struct qed_reporter *reporter = ctx;
@@ -276,6 +281,32 @@ void qed_report_proposals(struct qed_reporter *reporter, const struct qed_propos
 		json_proposals(reporter, proposals, nr);
 	else
 		text_proposals(proposals, nr);
+}
+
+void qed_report_raw(struct qed_reporter *reporter, int exit_status)
+{
+	if (reporter->json)
+		json_raw(reporter, exit_status);
+	else if (!reporter->quiet)
+		text_raw(reporter);
+}
+
+void qed_report_chain_begin(const struct qed_reporter *reporter)
+{
+	if (reporter->json)
+		printf("{\"schema\":%u,\"chain\":[\n", QED_JSON_SCHEMA);
+}
+
+void qed_report_chain_next(const struct qed_reporter *reporter)
+{
+	if (reporter->json)
+		puts(",");
+}
+
+void qed_report_chain_end(const struct qed_reporter *reporter, int exit_status)
+{
+	if (reporter->json)
+		printf("],\"exit-status\":%d}\n", exit_status);
 }
 
 void qed_report_failure(struct qed_reporter *reporter, const char *error, int exit_status)

@@ -46,7 +46,8 @@
  */
 struct qed_reporter {
 	const struct qed_image *img;
-	const char *path, *name;
+	const char *path;
+	char *name;
 	char mode;
 	bool json, quiet, verbose, stats;
 	unsigned int threads;
@@ -67,6 +68,9 @@ double qed_now(void);
 /* Sets @path, @name and @started; all else is set by the caller. */
 void qed_report_init(struct qed_reporter *reporter, const char *path);
 
+/* Frees @name. */
+void qed_report_done(struct qed_reporter *reporter);
+
 /* For struct qed_fsck_options; @ctx is the reporter. */
 void qed_report_finding(void *ctx, const struct qed_finding *finding);
 int qed_report_ask(void *ctx, const struct qed_finding *finding);
@@ -82,6 +86,14 @@ void qed_report_undone(struct qed_reporter *reporter, const char *file, int exit
 /* Print what --geometry search has found. */
 void qed_report_proposals(struct qed_reporter *reporter, const struct qed_proposal *proposals,
 			  unsigned int nr);
+
+/* Print of a raw base that it is one; @note of the reporter is what is to be said of it. */
+void qed_report_raw(struct qed_reporter *reporter, int exit_status);
+
+/* Begin and end what is printed of a chain: what is between are reports of its images. */
+void qed_report_chain_begin(const struct qed_reporter *reporter);
+void qed_report_chain_next(const struct qed_reporter *reporter);
+void qed_report_chain_end(const struct qed_reporter *reporter, int exit_status);
 
 /* Print why the image cannot be opened. */
 void qed_report_failure(struct qed_reporter *reporter, const char *error, int exit_status);
