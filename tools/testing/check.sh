@@ -263,6 +263,7 @@ if [ -z "$tests" ]; then
 	start vm-run $here/vm/selftest.sh
 	start lint $here/lint.sh
 	start fsck $here/fsck/check
+	start model $here/model/overlay
 	start gate $here/bench/gate 6.1
 	start unit $here/kunit/check "${kernels[0]}"
 	# it judges what commits do at their interval: not on a busy machine
