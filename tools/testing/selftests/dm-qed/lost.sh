@@ -312,6 +312,17 @@ journal() {
 	io "$guest" flush
 }
 
+# Is something under way to the device of the guest, and still is a second later?
+is_waiting() {
+	local i s
+
+	for i in 1 2; do
+		read -ra s <"/sys/class/block/$(basename "$guest")/inflight"
+		[ $((s[0] + s[1])) -gt 0 ] || return 1
+		[ "$i" = 2 ] || sleep 1
+	done
+}
+
 # Device mapper holds the data of such a write back if it is being suspended: that tells after the resume.
 t_preflush_suspend() {
 	local guest mnt=$tmp/mnt writer suspend
@@ -323,7 +334,7 @@ t_preflush_suspend() {
 	fail_flushes delay "$disk" 0 0 "$disk" 0 0 "$disk" 0 3600000
 	bg refused dd if=/dev/zero of="$mnt/file" bs=4096 count=4 conv=notrunc,fsync
 	writer=$!
-	sleep 2
+	wait_for 60 is_waiting
 	bg dmsetup suspend --nolockfs "$pre-q"
 	suspend=$!
 	sleep 2
