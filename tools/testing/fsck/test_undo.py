@@ -331,6 +331,11 @@ def undo_unknown_record(tmp):
         with open(undo, "wb") as out:
             out.write(file.sealed(at, RECORD.pack(*fields)))
         refused(undo, path, "damaged")
+    # nothing else is wrong with these
+    for kind in (0, 10, 99):
+        with open(undo, "wb") as out:
+            out.write(file.longer([(kind, 0, 4096, b"")]))
+        refused(undo, path, "damaged at byte")
 
 
 @test
