@@ -422,7 +422,7 @@ static int commit_running(struct qed_meta *meta, bool flush)
 		meta->made = meta->begun;
 	/* Of an image that is only read, or that nobody has written to, nothing is touched. */
 	if (!r && READ_ONCE(meta->marked))
-		qed_reclaim_zero_ahead(&meta->reclaim);
+		qed_trim_ahead(&meta->trim);
 	if (r == -ENOSPC)
 		/* The blocks stay dirty, and the next commit writes them. */
 		DMWARN_LIMIT("%s: no space for the tables on the image device",

@@ -5,7 +5,8 @@
  * dm-qed-meta loads and unloads it, the L1 table by way of dm-qed-l1; dm-qed-resize,
  * dm-qed-walk and dm-qed-commit work on all of it; these use dm-qed-table, which reads,
  * makes and changes L2 tables; dm-qed-lookup only looks at them; dm-qed-header says when
- * anything may be changed at all. Below these are the cache, the space map and the reclaim.
+ * anything may be changed at all. Below these are the cache, the space map, the trim and
+ * the reclaim.
  */
 
 #ifndef DM_QED_META_PRIV_H
@@ -25,6 +26,7 @@
 #include "dm-qed-meta.h"
 #include "dm-qed-reclaim.h"
 #include "dm-qed-scan.h"
+#include "dm-qed-trim.h"
 
 /* In memory only: an entry of a defective table opened for reading */
 #define QED_ENTRY_BAD		2ULL
@@ -59,6 +61,7 @@ struct qed_meta {
 	struct qed_block **l1;		/* blocks of the L1 table */
 	struct qed_cache cache;
 	struct qed_reclaim reclaim;	/* of clusters that are unmapped */
+	struct qed_trim trim;		/* of those that are free */
 
 	/*
 	 * Changed under cache.lock, read without: see qed_meta_is_durable().

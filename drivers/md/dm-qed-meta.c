@@ -21,7 +21,7 @@
 #define DM_MSG_PREFIX "qed"
 
 /*----------------------------------------------------------------
- * Callbacks of the cache and the reclaim
+ * Callbacks of the cache, the reclaim and the trim
  *----------------------------------------------------------------
  */
 
@@ -32,45 +32,11 @@ static void reclaim_more_space(struct qed_reclaim *reclaim)
 	meta->client->more_space(meta->client);
 }
 
-/*
- * That free clusters are not touched is what a clean image promises, so it is not
- * clean while they are trimmed.
- */
-static int reclaim_begin_trim(struct qed_reclaim *reclaim)
-{
-	struct qed_meta *meta = container_of(reclaim, struct qed_meta, reclaim);
-	int r = qed_meta_begin(meta);
-
-	/* It is full of blocks that are to be written, but not of ours. */
-	if (r == -ENOSPC)
-		r = qed_meta_commit(meta, false) ?: qed_meta_begin(meta);
-	return r;
-}
-
-static bool reclaim_begin_ahead(struct qed_reclaim *reclaim)
-{
-	return qed_begin_marked(container_of(reclaim, struct qed_meta, reclaim));
-}
-
-static void reclaim_end_trim(struct qed_reclaim *reclaim)
-{
-	struct qed_meta *meta = container_of(reclaim, struct qed_meta, reclaim);
-
-	qed_meta_end(meta, NULL);
-}
-
 static bool reclaim_may_write(struct qed_reclaim *reclaim)
 {
 	struct qed_meta *meta = container_of(reclaim, struct qed_meta, reclaim);
 
 	return !READ_ONCE(meta->frozen);
-}
-
-static void reclaim_trimmed(struct qed_reclaim *reclaim)
-{
-	struct qed_meta *meta = container_of(reclaim, struct qed_meta, reclaim);
-
-	meta->client->event(meta->client);
 }
 
 static int reclaim_flush(struct qed_reclaim *reclaim)
@@ -85,12 +51,47 @@ static int reclaim_flush(struct qed_reclaim *reclaim)
 
 static const struct qed_reclaim_client reclaim_client = {
 	.more_space = reclaim_more_space,
-	.begin_trim = reclaim_begin_trim,
-	.begin_ahead = reclaim_begin_ahead,
-	.end_trim = reclaim_end_trim,
 	.may_write = reclaim_may_write,
-	.trimmed = reclaim_trimmed,
 	.flush = reclaim_flush,
+};
+
+/*
+ * That free clusters are not touched is what a clean image promises, so it is not
+ * clean while they are trimmed.
+ */
+static int begin_trim(struct qed_trim *trim)
+{
+	struct qed_meta *meta = container_of(trim, struct qed_meta, trim);
+	int r = qed_meta_begin(meta);
+
+	/* It is full of blocks that are to be written, but not of ours. */
+	if (r == -ENOSPC)
+		r = qed_meta_commit(meta, false) ?: qed_meta_begin(meta);
+	return r;
+}
+
+static bool begin_ahead(struct qed_trim *trim)
+{
+	return qed_begin_marked(container_of(trim, struct qed_meta, trim));
+}
+
+static void end_trim(struct qed_trim *trim)
+{
+	qed_meta_end(container_of(trim, struct qed_meta, trim), NULL);
+}
+
+static void trimmed(struct qed_trim *trim)
+{
+	struct qed_meta *meta = container_of(trim, struct qed_meta, trim);
+
+	meta->client->event(meta->client);
+}
+
+static const struct qed_trim_client trim_client = {
+	.begin = begin_trim,
+	.begin_ahead = begin_ahead,
+	.end = end_trim,
+	.trimmed = trimmed,
 };
 
 static void cache_pressure(struct qed_cache *cache)
@@ -163,7 +164,7 @@ int qed_meta_close(struct qed_meta *meta)
 
 	stop_scan(meta);
 	/* What it leaves is free, but not known to be zero: no reason to wait, or to begin. */
-	qed_reclaim_pause(&meta->reclaim);
+	qed_trim_pause(&meta->trim);
 	r = qed_meta_commit(meta, true);
 	if (r)
 		return r;
@@ -186,8 +187,7 @@ int qed_meta_trim(struct qed_meta *meta)
 {
 	if (READ_ONCE(meta->frozen))
 		return -EROFS;
-	return READ_ONCE(meta->known) ? qed_reclaim_trim(&meta->reclaim) :
-					-EBUSY;
+	return READ_ONCE(meta->known) ? qed_trim_all(&meta->trim) : -EBUSY;
 }
 
 /*----------------------------------------------------------------
@@ -324,6 +324,7 @@ static int load_space(struct qed_meta *meta)
 		      meta->client->name, meta->geo.nr_clusters);
 		return -ENOMEM;
 	}
+	qed_trim_start(&meta->trim);
 	qed_reclaim_start(&meta->reclaim, space, qed_meta_cluster_bits(meta));
 	spin_lock_irq(&meta->cache.lock);
 	meta->space = space;
@@ -372,7 +373,7 @@ void qed_meta_pause(struct qed_meta *meta)
 {
 	set_state(meta, true, false);
 	stop_walks(meta);
-	qed_reclaim_pause(&meta->reclaim);
+	qed_trim_pause(&meta->trim);
 }
 
 void qed_meta_continue(struct qed_meta *meta)
@@ -448,6 +449,7 @@ void qed_meta_unload(struct qed_meta *meta)
 	/* A commit that was asked for may come at any time: it is to find nothing. */
 	set_state(meta, false, false);
 	stop_walks(meta);
+	qed_trim_pause(&meta->trim);
 	qed_reclaim_stop(&meta->reclaim);
 
 	spin_lock_irq(&meta->cache.lock);
@@ -535,10 +537,9 @@ void qed_meta_get_stats(struct qed_meta *meta, struct qed_meta_stats *stats)
 	/* The L1 table may have entries beyond the size of the disk. */
 	stats->scanned = min_t(u64, atomic64_read(&meta->scan_next),
 			       stats->blocks);
-	stats->ahead = READ_ONCE(meta->reclaim.nr_ahead);
-	stats->trimming = qed_reclaim_trim_state(&meta->reclaim,
-						 &stats->trimmed,
-						 &stats->trim_end);
+	stats->ahead = READ_ONCE(meta->trim.nr_ahead);
+	stats->trimming = qed_trim_state(&meta->trim, &stats->trimmed,
+					 &stats->trim_end);
 	stats->mapped = meta->mapped;
 	stats->virtual = qed_guest_clusters(&meta->geo);
 	stats->check = meta->check.state;
@@ -608,7 +609,7 @@ struct qed_meta *qed_meta_create(struct block_device *bdev,
 	if (r)
 		goto bad_reclaim;
 	meta->reclaim.passdown = passdown;
-	meta->reclaim.ahead = zero_ahead;
+	qed_trim_init(&meta->trim, &meta->reclaim, &trim_client, zero_ahead);
 	r = -ENOMEM;
 	/* Writes may wait for the scan. */
 	meta->scan_wq = alloc_workqueue("dm-qed-scan/%s",

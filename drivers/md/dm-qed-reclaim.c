@@ -20,10 +20,6 @@
 /* So many are sorted at a time, and given to the device, unless it is one drop */
 #define QED_SORT_RUNS		(16 * 1024)
 
-/* So much is trimmed in a step */
-#define QED_TRIM_RUNS		256
-#define QED_TRIM_CLUSTERS	4096
-
 /*----------------------------------------------------------------
  * Bios in flight
  *----------------------------------------------------------------
@@ -175,35 +171,45 @@ static int pass_down_way(struct qed_reclaim *reclaim, struct list_head *drops,
 }
 
 /*
- * Give the clusters to the image device. Returns 1 if they are durably zero, 0 if
- * they are not known to be: a device that takes none of them back has them as
- * they were; or -EINTR for a pause. What was done decides, not what the device
- * says of itself by then.
+ * Returns 1 if they are durably zero, 0 if they are not known to be: a device that
+ * takes none of them back has them as they were; -EOPNOTSUPP if it refuses zeroes, or
+ * -EINTR for a pause. What was done decides, not what the device says of itself by then.
  */
-static int pass_down(struct qed_reclaim *reclaim, struct list_head *drops)
+static int give_down(struct qed_reclaim *reclaim, struct list_head *drops,
+		     enum qed_zero_way way)
 {
 	int lost = atomic_read(&reclaim->lost_flushes);
-	enum qed_zero_way way;
 	int r;
 
 	/* Tables that are not right cannot tell what is free. */
 	if (!reclaim->client->may_write(reclaim))
 		return 0;
+	r = pass_down_way(reclaim, drops, way);
+	if (r == -EINTR || (r == -EOPNOTSUPP && way != QED_ZERO_DISCARD))
+		return r;
+	if (r)
+		DMWARN_LIMIT("%s: cannot give free clusters to the image device: error %d",
+			     reclaim->name, r);
+	if (r || way == QED_ZERO_DISCARD)
+		return 0;
+
+	r = reclaim->client->flush(reclaim);
+	return !r && atomic_read(&reclaim->lost_flushes) == lost;
+}
+
+/* The same in the best way that the device has: zeroes it has refused are not tried again. */
+static int pass_down(struct qed_reclaim *reclaim, struct list_head *drops)
+{
+	enum qed_zero_way way;
+	int r;
+
 	do {
 		way = qed_zero_way(&reclaim->zeroer);
 		if (way == QED_ZERO_NONE)
 			return 0;
-		r = pass_down_way(reclaim, drops, way);
-		/* Zeroes that it has refused are not tried again. */
-	} while (r == -EOPNOTSUPP && way == QED_ZERO_UNMAP);
-	if (r && r != -EINTR)
-		DMWARN_LIMIT("%s: cannot give free clusters to the image device: error %d",
-			     reclaim->name, r);
-	if (r || way != QED_ZERO_UNMAP)
-		return r == -EINTR ? r : 0;
-
-	r = reclaim->client->flush(reclaim);
-	return !r && atomic_read(&reclaim->lost_flushes) == lost;
+		r = give_down(reclaim, drops, way);
+	} while (r == -EOPNOTSUPP);
+	return r;
 }
 
 /* The clusters of the drops are free from now on; frees the drops, too. */
@@ -302,16 +308,25 @@ static void reclaim_durable(struct work_struct *work)
 }
 
 /*----------------------------------------------------------------
- * Trimming
+ * Free clusters, for a while
  *----------------------------------------------------------------
  */
 
-/*
- * Take the next free clusters, so that nobody else does: so many at most. Returns where
- * to look for more.
- */
-static u64 take_unzeroed(struct qed_reclaim *reclaim, struct qed_drop *drop,
-			 u64 next, u64 end, u64 most)
+bool qed_reclaim_queue(struct qed_reclaim *reclaim, struct work_struct *work)
+{
+	unsigned long flags;
+	bool paused;
+
+	spin_lock_irqsave(&reclaim->lock, flags);
+	paused = reclaim->paused;
+	if (!paused)
+		queue_work(reclaim->wq, work);
+	spin_unlock_irqrestore(&reclaim->lock, flags);
+	return !paused;
+}
+
+u64 qed_reclaim_take(struct qed_reclaim *reclaim, struct qed_drop *drop,
+		     u64 next, u64 end, u64 most)
 {
 	u64 left = most;
 	struct qed_run run;
@@ -338,11 +353,8 @@ static u64 take_unzeroed(struct qed_reclaim *reclaim, struct qed_drop *drop,
 	return next;
 }
 
-/*
- * What was taken becomes free again. Returns how much of it is durably zero now: all or
- * nothing; frees the drop.
- */
-static u64 zero_taken(struct qed_reclaim *reclaim, struct qed_drop *drop)
+u64 qed_reclaim_zero_taken(struct qed_reclaim *reclaim, struct qed_drop *drop,
+			   enum qed_zero_way way)
 {
 	u64 nr = 0;
 	LIST_HEAD(drops);
@@ -358,181 +370,14 @@ static u64 zero_taken(struct qed_reclaim *reclaim, struct qed_drop *drop)
 	for (i = 0; i < drop->nr; i++)
 		nr += drop->runs[i].nr;
 	list_add(&drop->list, &drops);
-	zero = pass_down(reclaim, &drops) > 0;
+	zero = (way == QED_ZERO_NONE ? pass_down(reclaim, &drops) :
+				       give_down(reclaim, &drops, way)) > 0;
 	make_free(reclaim, &drops, zero);
 
 	spin_lock_irq(&reclaim->lock);
 	reclaim->nr_taken -= nr;
 	spin_unlock_irq(&reclaim->lock);
 	return zero ? nr : 0;
-}
-
-/* Clusters to take in a step: others may want some meanwhile. */
-static u64 step_clusters(struct qed_reclaim *reclaim)
-{
-	return clamp_t(u64, qed_space_nr_free(reclaim->space) / 2, 1,
-		       QED_TRIM_CLUSTERS);
-}
-
-static void trim_take(struct qed_reclaim *reclaim, struct qed_drop *drop)
-{
-	u64 next = take_unzeroed(reclaim, drop, reclaim->trim_next,
-				 READ_ONCE(reclaim->trim_end),
-				 step_clusters(reclaim));
-
-	spin_lock_irq(&reclaim->lock);
-	/* It may have been stopped. */
-	reclaim->trim_next = min(next, reclaim->trim_end);
-	spin_unlock_irq(&reclaim->lock);
-}
-
-static void trim_step(struct work_struct *work)
-{
-	struct qed_reclaim *reclaim = container_of(work, struct qed_reclaim,
-						   trim_work);
-	struct qed_drop *drop = qed_drop_alloc(QED_TRIM_RUNS);
-	bool more, writable;
-
-	if (drop) {
-		trim_take(reclaim, drop);
-		zero_taken(reclaim, drop);
-	}
-	writable = reclaim->client->may_write(reclaim);
-
-	spin_lock_irq(&reclaim->lock);
-	if (!drop || !writable)
-		WRITE_ONCE(reclaim->trim_end, reclaim->trim_next);
-	more = reclaim->trim_next < reclaim->trim_end;
-	reclaim->trimming = more;
-	/* What else there is to reclaim comes before the next step. */
-	if (more)
-		queue_work(reclaim->wq, &reclaim->trim_work);
-	spin_unlock_irq(&reclaim->lock);
-	if (!drop)
-		DMWARN("%s: no memory to trim", reclaim->name);
-	if (more)
-		return;
-	reclaim->client->end_trim(reclaim);
-	reclaim->client->trimmed(reclaim);
-}
-
-/* Returns false if it is being done, or there is a pause. */
-static bool trim_start(struct qed_reclaim *reclaim)
-{
-	u64 end = qed_space_nr(reclaim->space);
-	bool busy;
-
-	spin_lock_irq(&reclaim->lock);
-	busy = reclaim->paused || reclaim->trimming;
-	if (!busy) {
-		reclaim->trimming = true;
-		reclaim->trim_next = 0;
-		WRITE_ONCE(reclaim->trim_end, end);
-		queue_work(reclaim->wq, &reclaim->trim_work);
-	}
-	spin_unlock_irq(&reclaim->lock);
-	return !busy;
-}
-
-int qed_reclaim_trim(struct qed_reclaim *reclaim)
-{
-	int r;
-
-	if (qed_zero_way(&reclaim->zeroer) == QED_ZERO_NONE)
-		return -EOPNOTSUPP;
-	r = reclaim->client->begin_trim(reclaim);
-	if (r)
-		return r;
-	if (trim_start(reclaim))
-		return 0;
-	reclaim->client->end_trim(reclaim);
-	return -EBUSY;
-}
-
-bool qed_reclaim_trim_state(struct qed_reclaim *reclaim, u64 *next, u64 *end)
-{
-	unsigned long flags;
-	bool trimming;
-
-	spin_lock_irqsave(&reclaim->lock, flags);
-	trimming = reclaim->trimming;
-	*next = reclaim->trim_next;
-	*end = reclaim->trim_end;
-	spin_unlock_irqrestore(&reclaim->lock, flags);
-	return trimming;
-}
-
-/*----------------------------------------------------------------
- * Zeroing ahead
- *----------------------------------------------------------------
- */
-
-/* Number of free clusters that should be zero, too. */
-static u64 ahead_wanted(struct qed_reclaim *reclaim)
-{
-	u64 free = qed_space_nr_free(reclaim->space);
-	u64 zero = qed_space_nr_zero(reclaim->space);
-	u64 goal = min(reclaim->ahead, free);
-
-	return zero < goal ? goal - zero : 0;
-}
-
-/* Returns false if there is nothing more to do, or nothing can be done. */
-static bool ahead_some(struct qed_reclaim *reclaim)
-{
-	u64 most = min(ahead_wanted(reclaim), step_clusters(reclaim));
-	struct qed_drop *drop = qed_drop_alloc(QED_TRIM_RUNS);
-	u64 nr = qed_space_nr(reclaim->space), next, zeroed;
-
-	if (!drop)
-		return false;
-	next = take_unzeroed(reclaim, drop, reclaim->ahead_next, nr, most);
-	if (!drop->nr)
-		next = take_unzeroed(reclaim, drop, 0, nr, most);
-	reclaim->ahead_next = next;
-	zeroed = zero_taken(reclaim, drop);
-	WRITE_ONCE(reclaim->nr_ahead, reclaim->nr_ahead + zeroed);
-	return zeroed;
-}
-
-static void queue_ahead(struct qed_reclaim *reclaim)
-{
-	if (!ahead_wanted(reclaim) ||
-	    qed_zero_way(&reclaim->zeroer) != QED_ZERO_UNMAP)
-		return;
-	spin_lock_irq(&reclaim->lock);
-	if (!reclaim->paused)
-		queue_work(reclaim->wq, &reclaim->ahead_work);
-	spin_unlock_irq(&reclaim->lock);
-}
-
-static void ahead_step(struct work_struct *work)
-{
-	struct qed_reclaim *reclaim = container_of(work, struct qed_reclaim,
-						   ahead_work);
-	bool more;
-
-	if (!reclaim->client->begin_ahead(reclaim))
-		return;
-	more = ahead_some(reclaim);
-	reclaim->client->end_trim(reclaim);
-	/* What else there is to reclaim comes before the next step. */
-	if (more)
-		queue_ahead(reclaim);
-}
-
-/* What has failed, too, is tried again for new clusters only: an idle image comes to rest. */
-void qed_reclaim_zero_ahead(struct qed_reclaim *reclaim)
-{
-	u64 used, allocated;
-
-	if (!reclaim->ahead)
-		return;
-	qed_space_count(reclaim->space, &used, &allocated);
-	if (allocated == reclaim->ahead_allocated)
-		return;
-	reclaim->ahead_allocated = allocated;
-	queue_ahead(reclaim);
 }
 
 /*----------------------------------------------------------------
@@ -634,22 +479,12 @@ void qed_reclaim_wait(struct qed_reclaim *reclaim)
 	spin_unlock_irq(&reclaim->lock);
 }
 
-static void trim_stop(struct qed_reclaim *reclaim)
-{
-	spin_lock_irq(&reclaim->lock);
-	WRITE_ONCE(reclaim->trim_end, reclaim->trim_next);
-	spin_unlock_irq(&reclaim->lock);
-	flush_work(&reclaim->trim_work);
-}
-
 void qed_reclaim_pause(struct qed_reclaim *reclaim)
 {
 	spin_lock_irq(&reclaim->lock);
 	WRITE_ONCE(reclaim->paused, true);
 	wake_up_all(&reclaim->wait);
 	spin_unlock_irq(&reclaim->lock);
-	trim_stop(reclaim);
-	flush_work(&reclaim->ahead_work);
 	flush_work(&reclaim->work);
 }
 
@@ -687,8 +522,6 @@ int qed_reclaim_init(struct qed_reclaim *reclaim, struct block_device *bdev,
 	INIT_LIST_HEAD(&reclaim->durable);
 	init_waitqueue_head(&reclaim->wait);
 	INIT_WORK(&reclaim->work, reclaim_durable);
-	INIT_WORK(&reclaim->trim_work, trim_step);
-	INIT_WORK(&reclaim->ahead_work, ahead_step);
 
 	reclaim->current_gen = reclaim->generations;
 	r = qed_zeroer_init(&reclaim->zeroer, bdev);
@@ -730,9 +563,6 @@ void qed_reclaim_start(struct qed_reclaim *reclaim, struct qed_space *space,
 {
 	reclaim->space = space;
 	reclaim->cluster_bits = cluster_bits;
-	reclaim->ahead_next = 0;
-	reclaim->ahead_allocated = 0;
-	WRITE_ONCE(reclaim->nr_ahead, 0);
 	qed_zeroer_reset(&reclaim->zeroer);
 	qed_reclaim_continue(reclaim);
 }

@@ -52,12 +52,6 @@ struct qed_drop {
 /**
  * struct qed_reclaim_client - what the reclaim asks of its user
  * @more_space: clusters have become free
- * @begin_trim: free clusters are about to be touched, also those above the
- *	high-water mark; returns 0, or an error if they are not to be
- * @begin_ahead: the same, unless the image counts as clean; returns false if they are not
- *	to be touched
- * @end_trim: that is over, or has not begun after all
- * @trimmed: after @end_trim, the trim has come to its end
  * @may_write: is anything to be written to clusters that no table refers to?
  * @flush: make durable what the image device has said is written; returns 0 or an error
  *
@@ -65,10 +59,6 @@ struct qed_drop {
  */
 struct qed_reclaim_client {
 	void (*more_space)(struct qed_reclaim *reclaim);
-	int (*begin_trim)(struct qed_reclaim *reclaim);
-	bool (*begin_ahead)(struct qed_reclaim *reclaim);
-	void (*end_trim)(struct qed_reclaim *reclaim);
-	void (*trimmed)(struct qed_reclaim *reclaim);
 	bool (*may_write)(struct qed_reclaim *reclaim);
 	int (*flush)(struct qed_reclaim *reclaim);
 };
@@ -98,30 +88,19 @@ struct qed_generation {
  * @space: the space map, while loaded
  * @cluster_bits: log2 of the cluster size in sectors, while loaded
  * @lock: see there
- * @ahead: so many free clusters are to be known to be zero; 0 for none
- * @ahead_next: next cluster to look at for that; of @ahead_work alone
- * @ahead_allocated: how many clusters had been allocated when it was asked for last; of
- *	the caller of qed_reclaim_zero_ahead()
- * @nr_ahead: clusters that it has zeroed
- * @paused: none of the works is queued, and they end as soon as they can
+ * @paused: no work is queued, and those that are end as soon as they can
  * @dropped: drops that no commit has collected
  * @committing: those that the current commit has collected, and earlier ones whose
  *	commit was not flushed
  * @durable: those that @work has to do
  * @working: it does some
  * @nr_runs: of all drops that are not free yet
- * @nr_clusters: of them, and of those that are being trimmed or zeroed ahead, or are
- *	about to be
+ * @nr_clusters: of them, and of those that qed_reclaim_take() has taken, or is about to
  * @nr_taken: the latter alone
- * @trimming: from qed_reclaim_trim() to the end of its last step
- * @trim_next: next cluster to look at
- * @trim_end: where it ends
  * @lost_flushes: how many flushes of the image device have failed, whoever asked for them
  * @wait: for drops to become free, for a generation to be drained, for a pause
- * @wq: of the works, one at a time
+ * @wq: of @work and those of qed_reclaim_queue(), one at a time
  * @work: makes durable drops free
- * @trim_work: gives free clusters to the image device, step by step
- * @ahead_work: zeroes some of them ahead, likewise
  */
 struct qed_reclaim {
 	struct qed_generation generations[2];
@@ -135,12 +114,8 @@ struct qed_reclaim {
 	bool passdown;
 	struct qed_space *space;
 	unsigned int cluster_bits;
-	u64 ahead;
-	u64 ahead_next;
-	u64 ahead_allocated;
-	u64 nr_ahead;
 
-	/* Protects what follows, up to @trim_end. Nests inside that of the cache. */
+	/* Protects what follows, up to @nr_taken. Nests inside that of the cache. */
 	spinlock_t lock;
 	bool paused;
 	struct list_head dropped;
@@ -150,16 +125,11 @@ struct qed_reclaim {
 	u64 nr_runs;
 	u64 nr_clusters;
 	u64 nr_taken;
-	bool trimming;
-	u64 trim_next;
-	u64 trim_end;
 
 	atomic_t lost_flushes;
 	wait_queue_head_t wait;
 	struct workqueue_struct *wq;
 	struct work_struct work;
-	struct work_struct trim_work;
-	struct work_struct ahead_work;
 };
 
 /**
@@ -197,10 +167,10 @@ void qed_reclaim_stop(struct qed_reclaim *reclaim);
  * @reclaim: the reclaim
  *
  * On return nothing of the reclaim runs, or will run before qed_reclaim_continue() or
- * qed_reclaim_start(): it has no bio in flight, and calls none of its callbacks. A
- * trim has been stopped. What is dropped or durable stays on its list, in use, and
- * more may come, but it does not become free. Bios that were mapped may go on as
- * long as they like: they are not waited for.
+ * qed_reclaim_start(): it has no bio in flight, and calls none of its callbacks. Works
+ * of qed_reclaim_queue() are to be waited for by who has queued them. What is dropped or
+ * durable stays on its list, in use, and more may come, but it does not become free. Bios
+ * that were mapped may go on as long as they like: they are not waited for.
  *
  * Context: Process context; sleeps, but for no longer than bios of the reclaim take
  *	that have been submitted.
@@ -268,7 +238,7 @@ void qed_reclaim_durable(struct qed_reclaim *reclaim);
 /* Clusters on their way to free space. Context: Any. */
 u64 qed_reclaim_nr(struct qed_reclaim *reclaim);
 
-/* Free clusters, and those that a trim has taken for a while. Context: Any. */
+/* Free clusters, and those that qed_reclaim_take() has taken for a while. Context: Any. */
 u64 qed_reclaim_nr_free(struct qed_reclaim *reclaim);
 
 /* Are there so many drops that no more should be made? Context: Any. */
@@ -278,30 +248,42 @@ bool qed_reclaim_is_full(struct qed_reclaim *reclaim);
 void qed_reclaim_wait(struct qed_reclaim *reclaim);
 
 /**
- * qed_reclaim_trim() - give free clusters to the image device, in the background
+ * qed_reclaim_queue() - have something done beside the reclaim
  * @reclaim: the reclaim
+ * @work: never runs at the same time as another work of the reclaim
  *
- * All that are not known to be zero, above the high-water mark as well.
- *
- * Context: Process context, may sleep.
- * Return: 0, -EBUSY if it is being done or in a pause, -EOPNOTSUPP if the device
- *	cannot, or what begin_trim() says.
+ * Context: Any.
+ * Return: false, and nothing has happened, in a pause.
  */
-int qed_reclaim_trim(struct qed_reclaim *reclaim);
+bool qed_reclaim_queue(struct qed_reclaim *reclaim, struct work_struct *work);
 
 /**
- * qed_reclaim_zero_ahead() - see that some free clusters are known to be zero
+ * qed_reclaim_take() - take free clusters, so that nobody else does
  * @reclaim: the reclaim
+ * @drop: they are put into it, as far as there is room
+ * @next: look from this cluster on
+ * @end: no further than to this one, which is left out
+ * @most: largest number of clusters to take
  *
- * As many as its user wants, if the device writes zeroes by itself, and if clusters have
- * been allocated since it was called last. To be called after a commit, while NEED_CHECK
- * is set.
+ * Those that are not known to be zero. qed_reclaim_zero_taken() has to follow: until then
+ * they count as being on their way to free space.
  *
- * Context: Process context, with the lock of commits, and no other of the metadata.
+ * Context: Process context, in a work of qed_reclaim_queue().
+ * Return: where to look for more.
  */
-void qed_reclaim_zero_ahead(struct qed_reclaim *reclaim);
+u64 qed_reclaim_take(struct qed_reclaim *reclaim, struct qed_drop *drop,
+		     u64 next, u64 end, u64 most);
 
-/* How far trimming has come, in clusters. Context: Any. Returns if it goes on. */
-bool qed_reclaim_trim_state(struct qed_reclaim *reclaim, u64 *next, u64 *end);
+/**
+ * qed_reclaim_zero_taken() - give them to the image device; they are free again
+ * @reclaim: the reclaim
+ * @drop: from qed_reclaim_take(), may be empty; freed
+ * @way: to zero them, or QED_ZERO_NONE for what is done with all that becomes free
+ *
+ * Context: Process context, in a work of qed_reclaim_queue().
+ * Return: how many of them are durably zero now: all or none.
+ */
+u64 qed_reclaim_zero_taken(struct qed_reclaim *reclaim, struct qed_drop *drop,
+			   enum qed_zero_way way);
 
 #endif /* DM_QED_RECLAIM_H */
