@@ -609,6 +609,7 @@ struct qed_meta *qed_meta_create(struct block_device *bdev,
 	if (r)
 		goto bad_reclaim;
 	meta->reclaim.passdown = passdown;
+	meta->reclaim.zeroer.keep = !passdown;
 	qed_trim_init(&meta->trim, &meta->reclaim, &trim_client, zero_ahead);
 	r = -ENOMEM;
 	/* Writes may wait for the scan. */

@@ -124,7 +124,7 @@ static u64 ahead_wanted(struct qed_trim *trim)
 }
 
 /* Returns false if there is nothing more to do, or nothing can be done. */
-static bool ahead_some(struct qed_trim *trim)
+static bool ahead_some(struct qed_trim *trim, enum qed_zero_way way)
 {
 	struct qed_reclaim *reclaim = trim->reclaim;
 	u64 most = min(ahead_wanted(trim), step_clusters(reclaim));
@@ -137,7 +137,7 @@ static bool ahead_some(struct qed_trim *trim)
 	if (!drop->nr)
 		next = qed_reclaim_take(reclaim, drop, 0, nr, most);
 	trim->ahead_next = next;
-	zeroed = qed_reclaim_zero_taken(reclaim, drop, QED_ZERO_UNMAP);
+	zeroed = qed_reclaim_zero_taken(reclaim, drop, way);
 	WRITE_ONCE(trim->nr_ahead, trim->nr_ahead + zeroed);
 	return zeroed;
 }
@@ -145,18 +145,20 @@ static bool ahead_some(struct qed_trim *trim)
 static void queue_ahead(struct qed_trim *trim)
 {
 	if (ahead_wanted(trim) &&
-	    qed_zero_way(&trim->reclaim->zeroer) == QED_ZERO_UNMAP)
+	    qed_zero_own_way(&trim->reclaim->zeroer) != QED_ZERO_NONE)
 		qed_reclaim_queue(trim->reclaim, &trim->ahead_work);
 }
 
 static void ahead_step(struct work_struct *work)
 {
 	struct qed_trim *trim = container_of(work, struct qed_trim, ahead_work);
+	enum qed_zero_way way = qed_zero_own_way(&trim->reclaim->zeroer);
 	bool more;
 
-	if (!trim->client->begin_ahead(trim))
+	/* It may have been refused meanwhile. */
+	if (way == QED_ZERO_NONE || !trim->client->begin_ahead(trim))
 		return;
-	more = ahead_some(trim);
+	more = ahead_some(trim, way);
 	trim->client->end(trim);
 	/* What else there is to reclaim comes before the next step. */
 	if (more)

@@ -57,6 +57,13 @@ enum qed_zero_way qed_zero_way(struct qed_zeroer *zeroer)
 							QED_ZERO_NONE;
 }
 
+enum qed_zero_way qed_zero_own_way(struct qed_zeroer *zeroer)
+{
+	if (!qed_zeroer_takes(zeroer, zeroer->keep))
+		return QED_ZERO_NONE;
+	return zeroer->keep ? QED_ZERO_KEEP : QED_ZERO_UNMAP;
+}
+
 void qed_zeroing_start(struct qed_zeroing *zeroing, struct qed_zeroer *zeroer,
 		       enum qed_zero_way way, const bool *stop)
 {
@@ -128,10 +135,11 @@ static struct bio *new_bio(struct qed_zeroing *zeroing, unsigned int vecs,
 }
 
 /* Returns NULL if the device takes no zeroes any more, or not a block of them. */
-static struct bio *unmap_bio(struct qed_zeroing *zeroing, sector_t sector,
-			     sector_t nr)
+static struct bio *zeroes_bio(struct qed_zeroing *zeroing, sector_t sector,
+			      sector_t nr)
 {
 	struct block_device *bdev = zeroing->zeroer->bdev;
+	blk_opf_t keep = zeroing->way == QED_ZERO_KEEP ? REQ_NOUNMAP : 0;
 	sector_t max = min_t(sector_t, bdev_write_zeroes_sectors(bdev),
 			     max_sectors(bdev));
 	struct bio *bio;
@@ -140,7 +148,7 @@ static struct bio *unmap_bio(struct qed_zeroing *zeroing, sector_t sector,
 	max = round_down(max, bdev_logical_block_size(bdev) >> SECTOR_SHIFT);
 	if (!max)
 		return NULL;
-	bio = new_bio(zeroing, 0, REQ_OP_WRITE_ZEROES, sector);
+	bio = new_bio(zeroing, 0, REQ_OP_WRITE_ZEROES | keep, sector);
 	bio->bi_iter.bi_size = min(nr, max) << SECTOR_SHIFT;
 	return bio;
 }
@@ -179,7 +187,8 @@ static struct bio *next_bio(struct qed_zeroing *zeroing, sector_t sector,
 {
 	switch (zeroing->way) {
 	case QED_ZERO_UNMAP:
-		return unmap_bio(zeroing, sector, nr);
+	case QED_ZERO_KEEP:
+		return zeroes_bio(zeroing, sector, nr);
 	case QED_ZERO_DISCARD:
 		return discard_bio(zeroing, sector, nr);
 	default:
@@ -229,10 +238,12 @@ void qed_zeroing_add(struct qed_zeroing *zeroing, sector_t sector, sector_t nr)
 
 int qed_zeroing_end(struct qed_zeroing *zeroing)
 {
+	bool keep = zeroing->way == QED_ZERO_KEEP;
+
 	blk_finish_plug(&zeroing->plug);
 	zeroing_wait(zeroing, 0);
-	if (zeroing->status && zeroing->way == QED_ZERO_UNMAP &&
-	    qed_zeroer_failed(zeroing->zeroer, false, zeroing->status))
+	if (zeroing->status && (keep || zeroing->way == QED_ZERO_UNMAP) &&
+	    qed_zeroer_failed(zeroing->zeroer, keep, zeroing->status))
 		return -EOPNOTSUPP;
 	if (zeroing->status)
 		return blk_status_to_errno(zeroing->status);
@@ -251,12 +262,13 @@ static int zero_range(struct qed_zeroer *zeroer, enum qed_zero_way way,
 
 int qed_zero_range(struct qed_zeroer *zeroer, sector_t sector, sector_t nr)
 {
+	enum qed_zero_way way = qed_zero_own_way(zeroer);
 	int r = -EOPNOTSUPP;
 
 	if (!nr)
 		return 0;
-	if (qed_zero_way(zeroer) == QED_ZERO_UNMAP)
-		r = zero_range(zeroer, QED_ZERO_UNMAP, sector, nr);
+	if (way != QED_ZERO_NONE)
+		r = zero_range(zeroer, way, sector, nr);
 	return r == -EOPNOTSUPP ?
 	       zero_range(zeroer, QED_ZERO_WRITE, sector, nr) : r;
 }

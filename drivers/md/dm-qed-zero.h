@@ -20,12 +20,14 @@
  * enum qed_zero_way - how a device comes to forget what it has
  * @QED_ZERO_NONE: it does not
  * @QED_ZERO_UNMAP: write zeroes, with which it may give the space back
+ * @QED_ZERO_KEEP: write zeroes, and keep the space
  * @QED_ZERO_DISCARD: a discard: what is read then is not known
  * @QED_ZERO_WRITE: write pages of zeroes
  */
 enum qed_zero_way {
 	QED_ZERO_NONE,
 	QED_ZERO_UNMAP,
+	QED_ZERO_KEEP,
 	QED_ZERO_DISCARD,
 	QED_ZERO_WRITE,
 };
@@ -34,6 +36,7 @@ enum qed_zero_way {
  * struct qed_zeroer - a device to be zeroed
  * @bdev: the device
  * @bs: of our bios
+ * @keep: it is to keep its space when something is to be zero that we go on to use
  * @refused: zeroes that it has refused to write, whatever its limits say: [0] those with
  *	which it may give the space back, [1] those that keep it. Devices do these in
  *	different ways, and may be able to do one of them.
@@ -41,6 +44,7 @@ enum qed_zero_way {
 struct qed_zeroer {
 	struct block_device *bdev;
 	struct bio_set bs;
+	bool keep;
 	bool refused[2];
 };
 
@@ -98,9 +102,18 @@ bool qed_zeroer_failed(struct qed_zeroer *zeroer, bool keep,
  * It may change at any time: to be asked once for a range, and followed.
  *
  * Context: Any.
- * Return: all but QED_ZERO_WRITE.
+ * Return: QED_ZERO_UNMAP, QED_ZERO_DISCARD or QED_ZERO_NONE.
  */
 enum qed_zero_way qed_zero_way(struct qed_zeroer *zeroer);
+
+/**
+ * qed_zero_own_way() - how the device writes zeroes where we go on to use the space
+ * @zeroer: the device
+ *
+ * Context: Any.
+ * Return: QED_ZERO_UNMAP or QED_ZERO_KEEP, or QED_ZERO_NONE if it does not by itself.
+ */
+enum qed_zero_way qed_zero_own_way(struct qed_zeroer *zeroer);
 
 /**
  * qed_zeroing_start() - zero or discard ranges
@@ -133,7 +146,7 @@ void qed_zeroing_add(struct qed_zeroing *zeroing, sector_t sector, sector_t nr);
  * Context: Process context, may sleep.
  * Return: 0 if all ranges were done, as durable as other writes; -EINTR if it was
  *	ended early, -EOPNOTSUPP if the device cannot do that, which is remembered
- *	of QED_ZERO_UNMAP, or another error.
+ *	of QED_ZERO_UNMAP and QED_ZERO_KEEP, or another error.
  */
 int qed_zeroing_end(struct qed_zeroing *zeroing);
 

@@ -10,14 +10,14 @@ c=65536					# a cluster
 late="commit_interval 3600000"
 disk=					# takes zeroes, and has had other data before
 
-# stack [MIB]: an image whose free space has garbage
+# stack [MIB [DIRECTORY]]: an image whose free space has garbage
 stack() {
-	local size=${1:-16}
+	local size=${1:-16} file=${2:-$tmp}/file
 
-	truncate -s "${size}M" "$tmp/file"
-	image "$tmp/file" $((64 * mb))
-	truncate -s "${size}M" "$tmp/file"
-	loop "$tmp/file"
+	truncate -s "${size}M" "$file"
+	image "$file" $((64 * mb))
+	truncate -s "${size}M" "$file"
+	loop "$file"
 	disk=$dev
 	io "$disk" "write:$((5 * c)):$((size * mb - 5 * c)):0xa5"
 }
@@ -115,16 +115,26 @@ t_all() {
 	sound "$disk"
 }
 
-# What is free again, and not zero, waits until something is allocated: who only discards
-# comes to rest.
-t_given_back() {
-	stack 4
+# Who wants the device to keep its space gets zeroes that do. What is free again, and not
+# zero, waits until something is allocated: who only discards comes to rest.
+t_keeps() {
+	local blocks
+
+	need mkfs.ext4
+	null f 32
+	mkfs.ext4 -q -O ^has_journal "$dev"
+	mount "$dev" "$tmp/mnt"
+	stack 4 "$tmp/mnt"
+	sync
+	blocks=$(stat -c %b "$tmp/mnt/file")
+	at_least "$blocks" $((59 * c / 512)) "the blocks of the file"
 	# shellcheck disable=SC2086	# two words
 	qed q "$disk" no_discard_passdown zero_ahead 1000000 $late
 	io "$dev" "write:0:$((8 * c)):0x11"
 	commit q
 	# 64 clusters: header, two tables of four, and what is written
 	is_ahead 47 47 "at first"
+	at_least "$(stat -c %b "$tmp/mnt/file")" "$blocks" "the blocks of the file"
 	io "$dev" "discard:0:$((8 * c))"
 	commit q
 	wait_for 20 status_is q reclaiming 0
@@ -134,8 +144,30 @@ t_given_back() {
 	commit q
 	# the table has gone, too
 	is_ahead 54 59 "after a write"
+	io "$dev" "write:$((20 * c)):4096:0x33" "read:$((20 * c + 4096)):$((c - 4096)):0"
 	dm_remove q
 	sound "$disk"
+	sync
+	at_least "$(stat -c %b "$tmp/mnt/file")" "$blocks" "the blocks of the file"
+	unloop "$disk"
+	umount "$tmp/mnt"
+}
+
+# A device that has no such zeroes, here tmpfs, is not given others.
+t_cannot_keep() {
+	local blocks
+
+	stack 4
+	blocks=$(stat -c %b "$tmp/file")
+	# shellcheck disable=SC2086	# two words
+	qed q "$disk" no_discard_passdown zero_ahead 1000000 $late
+	io "$dev" "write:0:4096:0x11"
+	commit q
+	is_ahead 0 0 "without zeroes"
+	io "$dev" "write:$c:4096:0x11" "read:$((c + 4096)):$((c - 4096)):0"
+	dm_remove q
+	sound "$disk"
+	at_least "$(stat -c %b "$tmp/file")" "$blocks" "the blocks of the file"
 }
 
 # A device that does not write zeroes by itself is left alone.
@@ -200,7 +232,8 @@ t_unused() {
 run t_bound "as many as wanted, and not before the first write" \
 	"counts t_no_fill" "neither fill nor order on space that was used before" \
 	t_all "all of the free space" \
-	t_given_back "what becomes free" \
+	t_keeps "without taking space back from the device" \
+	t_cannot_keep "or not at all" \
 	t_read_only "not of an image that is only read" \
 	t_unused "nor of one that nobody has written to" \
 	t_cannot "not where the device would write the zeroes" \
