@@ -954,13 +954,13 @@ static void zeroes_of_blocks(struct kunit *test)
 	limits->logical_block_size = 4096;
 	for (i = 0; i < ARRAY_SIZE(max); i++) {
 		limits->max_write_zeroes_sectors = max[i][0];
-		bio = unmap_bio(&zeroing, 0, 1 << 24);
+		bio = zeroes_bio(&zeroing, 0, 1 << 24);
 		KUNIT_ASSERT_NOT_NULL(test, bio);
 		KUNIT_EXPECT_EQ(test, bio_sectors(bio), max[i][1]);
 		bio_put(bio);
 	}
 	limits->max_write_zeroes_sectors = 7;
-	KUNIT_EXPECT_NULL(test, unmap_bio(&zeroing, 0, 1 << 24));
+	KUNIT_EXPECT_NULL(test, zeroes_bio(&zeroing, 0, 1 << 24));
 	limits->logical_block_size = block;
 	limits->max_write_zeroes_sectors = zeroes;
 }

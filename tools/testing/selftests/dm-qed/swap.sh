@@ -18,6 +18,14 @@ end_swap() {
 	[ -z "$swap_on" ] || swapoff "$swap_on"
 }
 
+# writes_to DEVICE: has somebody written to it?
+writes_to() {
+	local s
+
+	read -ra s <"/sys/class/block/${1#/dev/}/stat"
+	[ "${s[4]}" -gt 0 ]
+}
+
 # t_swap CLUSTER TABLE [OPTION]...: swap in the first half, more I/O in the second
 t_swap() {
 	local lower available hammer out
@@ -42,6 +50,8 @@ t_swap() {
 	io_start "$swap_on"
 	bg nice -n 19 "$bin/hammer" -f "$tmp/state" -t 4 -s 3600 "$dev"
 	hammer=$!
+	# with one processor it may have none any more, and be ended before it can tell
+	wait_for 60 writes_to "$dev"
 	"$bin/swapper" $((available - left)) "$most" "$duration" 4
 	kill -TERM "$hammer"
 	wait "$hammer"
