@@ -68,23 +68,31 @@ static int l1_alloc(struct qed_meta *meta)
 	return 0;
 }
 
-/* Blocks are adjacent on the device, and anywhere in memory. */
-static void l1_read_some(struct qed_meta *meta, struct qed_l1_reads *reads,
-			 u64 first, unsigned int nr)
+/* From the pool of commits: one has not begun. Those of filesystems may wait for us. */
+static struct bio *l1_bio(struct qed_meta *meta, u64 first, unsigned int nr)
 {
-	struct bio *bio = bio_alloc(meta->bdev, nr, REQ_OP_READ | REQ_META,
-				    GFP_NOIO);
+	struct bio *bio = bio_alloc_bioset(meta->bdev, nr, REQ_OP_READ | REQ_META,
+					   GFP_NOIO, &meta->bs);
 	unsigned int i;
 
+	/* Blocks are adjacent on the device, and anywhere in memory. */
 	bio->bi_iter.bi_sector = meta->l1[first]->sector;
-	bio->bi_end_io = l1_read_endio;
-	bio->bi_private = reads;
 	for (i = 0; i < nr; i++) {
 		void *entries = meta->l1[first + i]->entries;
 
 		__bio_add_page(bio, virt_to_page(entries), QED_BLOCK_SIZE,
 			       offset_in_page(entries));
 	}
+	return bio;
+}
+
+static void l1_read_some(struct qed_meta *meta, struct qed_l1_reads *reads,
+			 u64 first, unsigned int nr)
+{
+	struct bio *bio = l1_bio(meta, first, nr);
+
+	bio->bi_end_io = l1_read_endio;
+	bio->bi_private = reads;
 	atomic_inc(&reads->pending);
 	submit_bio(bio);
 }

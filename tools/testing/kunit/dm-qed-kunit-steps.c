@@ -93,6 +93,9 @@ static void steps_have_bios(struct kunit *test)
 		KUNIT_EXPECT_PTR_EQ(test, bio->bi_pool, &t->meta->reclaim.zeroer.bs);
 		bio_put(bio);
 	}
+	bio = l1_bio(t->meta, 0, 1);
+	KUNIT_EXPECT_PTR_EQ(test, bio->bi_pool, &t->meta->bs);
+	bio_put(bio);
 }
 
 /* However many blocks are being read, a look for one of them takes no time. */
