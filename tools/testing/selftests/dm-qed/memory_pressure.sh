@@ -163,8 +163,59 @@ t_commits() {
 	patterns read 1
 }
 
+# under K: put an image below that of q$((K - 1)), which is older
+under() {
+	local k=$1 size=$((16 + $1)) above=$disk
+
+	null "d$k" "$size"
+	disk=$dev
+	linear "l$k" "$disk"
+	image "$dev" $(((size - 1) * mb)) 65536 1
+	qed "q$k" "$dev" commit_interval 50
+	[ "$k" != 1 ] || return 0
+	dm_suspend "q$((k - 1))"
+	dd if="$above" of="$dev" bs=64k conv=sparse,notrunc,fsync status=none
+	dm_swap "l$((k - 1))" "0 $(((size - 1) * mb / 512)) linear $dev 0"
+	dm_resume "q$((k - 1))"
+}
+
+# Each image has the next one below it, and commits when that one does what it is asked to:
+# which was not there when the table of the upper one was loaded.
+t_stacked() {
+	local k top disk=
+
+	need fallocate
+	for k in {1..8}; do
+		under "$k"
+		[ "$k" != 1 ] || top=$dev
+		io "$top" "write:$((k * mb)):65536:$k" flush
+	done
+	for k in {1..8}; do
+		# the hammer expects zeroes where it has not written
+		io "$top" "read:$((k * mb)):65536:$k" "write:$((k * mb)):65536:0"
+	done
+	hog 80
+	hammer -f "$tmp/versions" -l $((16 * mb)) -t 4 -s 5 -b 65536 -F 4 "$top"
+	for k in {1..8}; do
+		is "$(status "q$k" mode)" rw "the mode of image $k"
+		at_least "$(status "q$k" commits)" 3 "the number of commits of image $k"
+	done
+	umount "$tmp/hog"
+	for k in {1..8}; do
+		dm_remove "q$k"
+		dm_remove "l$k"
+	done
+	sound "$disk"
+	linear l8 "$disk"
+	for k in {8..1}; do
+		qed "q$k" "$dev"
+	done
+	hammer -v -f "$tmp/versions" -l $((16 * mb)) -t 4 -b 65536 "$dev"
+}
+
 run t_shrinker "the cache shrinks when it is asked to" \
 	t_dirty_stays "dirty blocks stay" \
 	t_commits "a cache full of dirty blocks is committed" \
 	t_small_cache "a small cache under load and without memory" \
-	t_fio "fio verifies with a small cache and without memory"
+	t_fio "fio verifies with a small cache and without memory" \
+	t_stacked "eight images, each on one that is younger, without memory"
