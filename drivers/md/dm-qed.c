@@ -488,6 +488,13 @@ static void init_state(struct qed *qed)
 	INIT_LIST_HEAD(&qed->claim);
 }
 
+/*
+ * Each queue has a thread in reserve, for when no worker can be had. Devices do not share
+ * them: a work waits for the image device, which may be on another image, of which a work
+ * has to run for that. One thread for both would wait for itself. One for all of the same
+ * depth would not, but nobody can tell how deep a device is: there may be a file below, and
+ * any table below may be replaced by one on an image that is younger than this one.
+ */
 static int alloc_resources(struct qed *qed)
 {
 	int r;
