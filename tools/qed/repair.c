@@ -249,12 +249,38 @@ static int copy_table(struct qed_repair *repair, const struct qed_ref *ref, u64 
 	return r == 1 ? copy_table_data(repair, ref, *to) : r;
 }
 
+/* The data of a table, as far as that can be read: it may be in a cluster of another table */
+static int remember_data(struct qed_repair *repair, const struct qed_ref *ref)
+{
+	struct qed_image *img = repair->img;
+	u64 offset = ref->value, end = offset + qed_l2_limit(img, ref->l1_index) * 8, entry, i;
+	__le64 *buf = qed_alloc_piece(img);
+	int r = buf ? 0 : -ENOMEM;
+
+	for (; !r && (offset = qed_next_data(img, offset, end)) < end; offset += QED_ALIGNMENT) {
+		if (qed_stopped(img))
+			r = -EINTR;
+		offset -= offset % QED_ALIGNMENT;
+		if (r || qed_read_table(img, buf, offset, QED_ALIGNMENT))
+			continue;
+		for (i = 0; !r && i < QED_ALIGNMENT / 8 && offset + i * 8 < end; i++) {
+			entry = le64toh(buf[i]);
+			if (entry > QED_ENTRY_ZERO && !qed_entry_defect(img, entry, 1))
+				r = qed_map_set(&repair->uncopied, entry >> img->cluster_shift, 1);
+		}
+	}
+	free(buf);
+	return r;
+}
+
 /* What did not get a copy has to remain as it is. Then the entry refers to what it did */
 static int remember_uncopied(struct qed_repair *repair, const struct qed_ref *ref)
 {
 	u64 nr = ref->l1 ? repair->img->table_clusters : 1;
 	int r = qed_map_set(&repair->uncopied, ref->value >> repair->img->cluster_shift, nr);
 
+	if (!r && ref->l1)
+		r = remember_data(repair, ref);
 	return r || !ref->l1 ? r : qed_forget_end(repair);
 }
 

@@ -39,7 +39,8 @@
  * @claims: what tables refer to that are shared; later those seen in a walk
  * @multiple: shared clusters, in the first walk, and what shared tables refer to
  * @dropped: L1 entries, by index, whose tables are shared and none
- * @uncopied: clusters of shared tables, and shared data, that did not get a copy
+ * @uncopied: clusters of shared tables with their data, and shared data, that did not get
+ *	a copy
  * @owners: first references of shared clusters
  * @space: where copies go
  * @surveys: what is known about shared tables
