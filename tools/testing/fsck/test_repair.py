@@ -628,6 +628,23 @@ def lost_table_with_holes(tmp):
     true(view(path) == whole, "what the guest sees")
 
 
+@test
+def lost_table_with_damage(tmp):
+    """nor does the first entry of a lost table tell, which may be damaged"""
+    path = written_in_order(tmp + "/a.qed", cluster=8192)
+    with edit(path) as img:
+        table = img.table_of(2)
+        entries = [img.get_entry(table, number) for number in (3, 4, 5)]
+        img.disk.write(table, bytes(16384))
+        img.set_entry(table, 1408, img.get_entry(img.table_of(0), 0))
+        for number, entry in enumerate(entries):        # not in the same block
+            img.set_entry(table, 1624 + number, entry)
+    lose(path, 2)
+    lost = digest(path)
+    result = report("-p", path, status=LEFT)
+    equal((result["counts"]["orphan-table"], digest(path)), (1, lost))
+
+
 def failing_reads(path, *options):
     """Run it again and again, with one read failing: after each run, the status."""
     trial, log = path + ".trial", path + ".log"
