@@ -60,6 +60,7 @@
 #define LOWER		8192			/* sectors of the device */
 #define AREA		64			/* in use, at the begin of each span */
 #define ZEROED_FROM	256			/* clusters, when it is known */
+#define SCAN_WORD	13			/* of the status, from 0 */
 
 /* The workload: what is done to which sectors of which span */
 enum what {
@@ -281,12 +282,18 @@ static bool is_known(void)
 	return known;
 }
 
-/* Does a scan go on in the background? Then the last word of the status is its progress. */
+/* Does a scan go on in the background? Then this word of the status is its progress. */
 static bool is_scanning(void)
 {
-	char *text = mapper_status("sweep-qed"), *last = strrchr(text, ' ');
-	bool scanning = last && strchr(last, '/');
+	char *text = mapper_status("sweep-qed"), *word = text;
+	unsigned int i;
+	bool scanning;
 
+	for (i = 0; i < SCAN_WORD && word; i++)
+		word = strchr(word + 1, ' ');
+	if (!word)
+		die("status of the scan");
+	scanning = word[1] != '-';
 	free(text);
 	return scanning;
 }
