@@ -116,6 +116,17 @@ t_fio() {
 	sound "$disk"
 }
 
+# then_zero NUMBER: so many of those that $disk is given are known to be zero. A file on tmpfs takes
+# no zeroes that keep their space, which no_discard_passdown asks for, and a loop device that has
+# refused them offers none at all on newer kernels.
+then_zero() {
+	if [ "$(cat "/sys/block/$(basename "$disk")/queue/write_zeroes_max_bytes")" = 0 ]; then
+		echo 0
+	else
+		echo "$1"
+	fi
+}
+
 # Space that was leaked, or freed without passing it down, goes back to the file.
 t_trim() {
 	local blocks
@@ -136,7 +147,7 @@ t_trim() {
 	wait_for 20 status_is q trim -
 	wait_for 20 status_is q reclaiming 0
 	get q
-	is "$zeroed $used" "$((total - 209)) 209" "known to be zero, used"
+	is "$zeroed $used" "$(then_zero $((total - 209))) 209" "known to be zero, used"
 	blocks=$(($(stat -c %b "$tmp/file") / 128))
 	at_most "$blocks" $((used + used / 50)) "the size of the file in clusters"
 	io "$dev" "read:0:$((100 * c)):0x11" "read:$((100 * c)):$((600 * c)):0" \
@@ -144,7 +155,8 @@ t_trim() {
 	# and nothing is left to do
 	dmsetup message "$pre-q" 0 trim
 	wait_for 20 status_is q trim -
-	is "$(status q zeroed)" $((total - 209)) "the number of clusters known to be zero"
+	is "$(status q zeroed)" "$(then_zero $((total - 209)))" \
+		"the number of clusters known to be zero"
 	dm_remove q
 	sound "$tmp/file"
 
@@ -177,7 +189,7 @@ t_trim_above() {
 	dmsetup message "$pre-q" 0 trim
 	wait_for 20 status_is q trim -
 	get q
-	is "$zeroed $used" "$((total - 5)) 5" "known to be zero, used"
+	is "$zeroed $used" "$(then_zero $((total - 5))) 5" "known to be zero, used"
 	at_most "$(file_blocks "$tmp/file")" 5 "the size of the file in clusters"
 	is_dirty "$disk"
 	# nothing else happens, and it is clean again
@@ -372,7 +384,8 @@ t_long_trim() {
 	dmsetup message "$pre-q" 0 trim
 	wait_for 20 status_is q trim -
 	get q
-	is "$zeroed $free" "$((total - used)) $((total - used))" "known to be zero, and free"
+	is "$zeroed $free" "$(then_zero $((total - used))) $((total - used))" \
+		"known to be zero, and free"
 	io "$dev" "read:0:4096:0" "read:4096:4096:0x11" "read:$((10 * mb)):$((25 * mb)):0" \
 		"read:$((35 * mb)):$((5 * mb)):0x11"
 	dm_remove q
