@@ -280,7 +280,9 @@ static void background_scan(struct work_struct *work)
 	args.next = &meta->scan_next;
 	/* Writes may wait for what it finds, so memory must not wait for them. */
 	noio = memalloc_noio_save();
-	r = qed_scan(&args, &result);
+	r = qed_space_complete(meta->space);
+	if (!r)
+		r = qed_scan(&args, &result);
 	memalloc_noio_restore(noio);
 	if (!r)
 		scan_installed(meta, &result);
@@ -302,7 +304,9 @@ static int scan_now(struct qed_meta *meta)
 	int r;
 
 	scan_args_init(meta, &args);
-	r = qed_scan(&args, &result);
+	r = qed_space_complete(meta->space);
+	if (!r)
+		r = qed_scan(&args, &result);
 	if (!r)
 		scan_installed(meta, &result);
 	return r;
@@ -344,8 +348,7 @@ static struct qed_space *create_space(struct qed_meta *meta,
 		return NULL;
 	}
 	known_zeroes(meta, args, &from, &end);
-	qed_space_doubt(space, meta->free_from, end ? from : nr);
-	qed_space_doubt(space, max(meta->free_from, end), nr);
+	qed_space_limit_zeroes(space, from, end);
 	return space;
 }
 

@@ -25,6 +25,9 @@
 #define QED_GROUP_BITS		15	/* log2 of that */
 #define QED_GROUP_LONGS		(QED_GROUP / BITS_PER_LONG)
 
+/* Groups of free clusters that a map has from the start */
+#define QED_FIRST_GROUPS	2
+
 /* A map that is too large must not make the system kill processes. */
 #define QED_SPACE_GFP		(GFP_KERNEL | __GFP_NOWARN | __GFP_RETRY_MAYFAIL)
 
@@ -58,12 +61,19 @@ struct qed_space {
 	u64 cursor;		/* where next-fit goes on; below nr */
 	unsigned long end_group; /* no cluster is in use from here on */
 
+	/*
+	 * A group that is not there yet counts as used below zeroed_from, and as not to
+	 * be used above.
+	 */
 	unsigned long nr_groups;
 	struct qed_group **groups;
 	unsigned long *some[QED_KINDS];	/* groups that have clusters of a kind */
 	unsigned long *table[QED_KINDS]; /* ... and may have a run for a table */
 
-	struct mutex grow_mutex; /* the number of groups does not change */
+	struct mutex grow_mutex; /* the number of groups, and what is below, do not change */
+	u64 filled;		/* free clusters up to here are in the maps */
+	u64 zero_from;		/* of the others, these are zero */
+	u64 zero_end;
 	u64 zeroed_from;	/* constant: limit of qed_space_install() */
 	unsigned int table_nr;	/* constant: clusters of a table */
 };
@@ -298,42 +308,62 @@ static int groups_enlarge(struct qed_space *space, unsigned long nr)
 	return r;
 }
 
-/* Have groups for so many clusters, without a free one in the new groups. */
+/* Have room for the groups of so many clusters. */
 static int enlarge(struct qed_space *space, u64 clusters)
 {
 	u64 nr = (clusters >> QED_GROUP_BITS) + !!(clusters % QED_GROUP);
-	struct qed_group *group;
 	int r;
 
 	/* A device may be larger than this machine can serve. */
 	if (nr * 2 * QED_GROUP_LONGS * sizeof(unsigned long) / PAGE_SIZE >=
-	    totalram_pages() || nr > INT_MAX / sizeof(group))
+	    totalram_pages() || nr > INT_MAX / sizeof(struct qed_group *))
 		return -ENOMEM;
 	r = nr > space->nr_groups ? groups_enlarge(space, nr) : 0;
-	while (!r && space->nr_groups < nr) {
+	if (r)
+		return r;
+	spin_lock_irq(&space->lock);
+	space->nr_groups = nr;
+	spin_unlock_irq(&space->lock);
+	return 0;
+}
+
+/* Have the groups of these clusters, without a free one in those that are new. */
+static int make_groups(struct qed_space *space, u64 first, u64 end)
+{
+	unsigned long g = first >> QED_GROUP_BITS;
+	struct qed_group *group;
+
+	for (; (u64)g << QED_GROUP_BITS < end; g++) {
+		if (space->groups[g])
+			continue;
 		group = group_alloc();
 		if (!group)
 			return -ENOMEM;
 		spin_lock_irq(&space->lock);
-		space->groups[space->nr_groups++] = group;
+		space->groups[g] = group;
 		spin_unlock_irq(&space->lock);
 		cond_resched();
 	}
-	return r;
+	return 0;
 }
 
-/* Go on to @nr clusters: the new ones are free. */
-static void extend(struct qed_space *space, u64 nr, bool zero)
+/* Those up to @end that are not in the maps yet are free. */
+static void fill(struct qed_space *space, u64 end)
 {
-	unsigned int step;
+	u64 first, zero_from, zero_end;
+	unsigned int nr;
 
-	while (space->nr < nr) {
+	while (space->filled < end) {
+		first = space->filled;
+		nr = in_group(first, end - first);
+		zero_from = max(first, space->zero_from);
+		zero_end = min(first + nr, space->zero_end);
 		spin_lock_irq(&space->lock);
-		step = in_group(space->nr, nr - space->nr);
-		add_clusters(space, QED_FREE, space->nr, step);
-		if (zero)
-			add_clusters(space, QED_ZERO, space->nr, step);
-		space->nr += step;
+		add_clusters(space, QED_FREE, first, nr);
+		if (zero_from < zero_end)
+			add_clusters(space, QED_ZERO, zero_from,
+				     zero_end - zero_from);
+		space->filled += nr;
 		spin_unlock_irq(&space->lock);
 		cond_resched();
 	}
@@ -342,24 +372,42 @@ static void extend(struct qed_space *space, u64 nr, bool zero)
 struct qed_space *qed_space_create(u64 nr, u64 zeroed_from, unsigned int table)
 {
 	struct qed_space *space = kzalloc(sizeof(*space), GFP_KERNEL);
+	u64 end;
 
 	if (!space)
 		return NULL;
 	spin_lock_init(&space->lock);
 	mutex_init(&space->grow_mutex);
 	space->table_nr = table;
-	if (enlarge(space, nr)) {
+	space->zero_end = U64_MAX;
+	space->zeroed_from = min(nr, zeroed_from);
+	space->filled = space->zeroed_from;
+	space->nr = nr;
+	space->end_group = DIV_ROUND_UP_ULL(space->zeroed_from, QED_GROUP);
+	/* With nothing known to be zero next-fit starts at the first hole. */
+	space->cursor = space->zeroed_from < nr ? space->zeroed_from : 0;
+
+	end = min(nr, round_up(space->zeroed_from, QED_GROUP) +
+		      QED_FIRST_GROUPS * QED_GROUP);
+	if (enlarge(space, nr) ||
+	    make_groups(space, space->zeroed_from, end)) {
 		qed_space_destroy(space);
 		return NULL;
 	}
-
-	space->zeroed_from = min(nr, zeroed_from);
-	space->nr = space->zeroed_from;
-	space->end_group = DIV_ROUND_UP_ULL(space->nr, QED_GROUP);
-	/* With nothing known to be zero next-fit starts at the first hole. */
-	space->cursor = space->nr < nr ? space->nr : 0;
-	extend(space, nr, true);
+	fill(space, end);
 	return space;
+}
+
+int qed_space_complete(struct qed_space *space)
+{
+	int r;
+
+	mutex_lock(&space->grow_mutex);
+	r = make_groups(space, 0, space->nr);
+	if (!r)
+		fill(space, space->nr);
+	mutex_unlock(&space->grow_mutex);
+	return r;
 }
 
 void qed_space_destroy(struct qed_space *space)
@@ -381,15 +429,29 @@ void qed_space_destroy(struct qed_space *space)
 	kfree(space);
 }
 
+static int grow(struct qed_space *space, u64 nr)
+{
+	int r = enlarge(space, nr);
+
+	if (!r)
+		r = make_groups(space, 0, nr);
+	if (r)
+		return r;
+	fill(space, space->nr);
+	spin_lock_irq(&space->lock);
+	space->zero_end = min(space->zero_end, space->nr);
+	space->nr = nr;
+	spin_unlock_irq(&space->lock);
+	fill(space, nr);
+	return 1;
+}
+
 int qed_space_grow(struct qed_space *space, u64 nr)
 {
-	int r = 0;
+	int r;
 
 	mutex_lock(&space->grow_mutex);
-	if (nr > space->nr)
-		r = enlarge(space, nr) ?: 1;
-	if (r > 0)
-		extend(space, nr, false);
+	r = nr > space->nr ? grow(space, nr) : 0;
 	mutex_unlock(&space->grow_mutex);
 	return r;
 }
@@ -432,17 +494,27 @@ void qed_space_install(struct qed_space *space, const unsigned long *used)
 	spin_unlock_irq(&space->lock);
 }
 
-void qed_space_doubt(struct qed_space *space, u64 first, u64 end)
+static void doubt(struct qed_space *space, u64 first, u64 end)
 {
 	unsigned int nr;
 
-	for (end = min(end, qed_space_nr(space)); first < end; first += nr) {
+	for (; first < end; first += nr) {
 		nr = in_group(first, end - first);
 		spin_lock_irq(&space->lock);
 		remove_clusters(space, QED_ZERO, first, nr);
 		spin_unlock_irq(&space->lock);
 		cond_resched();
 	}
+}
+
+void qed_space_limit_zeroes(struct qed_space *space, u64 from, u64 end)
+{
+	mutex_lock(&space->grow_mutex);
+	space->zero_from = from;
+	space->zero_end = end;
+	doubt(space, space->zeroed_from, min(from, space->filled));
+	doubt(space, max(end, space->zeroed_from), space->filled);
+	mutex_unlock(&space->grow_mutex);
 }
 
 /*----------------------------------------------------------------
@@ -458,10 +530,14 @@ static void find_next(struct qed_space *space, enum qed_kind kind, u64 want,
 		      struct qed_run *run)
 {
 	unsigned long g = space->cursor >> QED_GROUP_BITS;
-	const unsigned long *map = space->groups[g]->map[kind];
-	unsigned int first;
+	const struct qed_group *group = space->groups[g];
+	const unsigned long *map;
+	unsigned int first = QED_GROUP;
 
-	first = find_next_bit(map, QED_GROUP, space->cursor % QED_GROUP);
+	if (group) {
+		map = group->map[kind];
+		first = find_next_bit(map, QED_GROUP, space->cursor % QED_GROUP);
+	}
 	if (first == QED_GROUP) {
 		g = find_next_bit(space->some[kind], space->nr_groups, g + 1);
 		if (g >= space->nr_groups)
@@ -499,17 +575,23 @@ int qed_space_alloc(struct qed_space *space, u64 want, struct qed_run *run)
 static bool find_table(const struct qed_space *space, enum qed_kind kind,
 		       unsigned long g, struct qed_run *run)
 {
-	const unsigned long *map = space->groups[g]->map[kind];
+	const struct qed_group *group = space->groups[g];
+	const unsigned long *map;
 	unsigned int before = 0, i;
 	int first = BITS_PER_LONG;
 
+	/* It may have been looked at for the sake of the next one. */
+	if (!group)
+		return false;
+	map = group->map[kind];
 	for (i = 0; i < QED_GROUP_LONGS; i++) {
 		first = run_in_word(map[i], space->table_nr, &before);
 		if (first < BITS_PER_LONG)
 			break;
 	}
 	/* It may end in the next group. */
-	if (i == QED_GROUP_LONGS && before && g + 1 < space->nr_groups)
+	if (i == QED_GROUP_LONGS && before && g + 1 < space->nr_groups &&
+	    space->groups[g + 1])
 		first = run_in_word(space->groups[g + 1]->map[kind][0],
 				    space->table_nr, &before);
 	if (i == QED_GROUP_LONGS && first >= 0)
@@ -611,7 +693,7 @@ static bool take_unzeroed_step(struct qed_space *space, u64 from, u64 to,
 
 	spin_lock_irq(&space->lock);
 	group = space->groups[from >> QED_GROUP_BITS];
-	if (group->nr[QED_FREE] > group->nr[QED_ZERO])
+	if (group && group->nr[QED_FREE] > group->nr[QED_ZERO])
 		first = find_unzeroed(group, first, end, true);
 	else
 		first = end;
@@ -645,6 +727,17 @@ bool qed_space_take_unzeroed(struct qed_space *space, u64 from, u64 to,
  *----------------------------------------------------------------
  */
 
+/* End of the last cluster in use of a group, or 0. Caller holds the lock. */
+static unsigned int used_end(const struct qed_space *space, unsigned long g)
+{
+	u64 first = (u64)g << QED_GROUP_BITS;
+
+	if (!space->groups[g])
+		return in_group(first, space->zeroed_from - first);
+	return find_end(space->groups[g], QED_FREE,
+			in_group(first, space->nr - first));
+}
+
 u64 qed_space_end(struct qed_space *space)
 {
 	u64 first = 0;
@@ -654,9 +747,7 @@ u64 qed_space_end(struct qed_space *space)
 		spin_lock_irq(&space->lock);
 		if (space->end_group) {
 			first = (u64)(space->end_group - 1) << QED_GROUP_BITS;
-			end = find_end(space->groups[space->end_group - 1],
-				       QED_FREE,
-				       in_group(first, space->nr - first));
+			end = used_end(space, space->end_group - 1);
 			if (!end)
 				space->end_group--;
 		} else {
@@ -676,7 +767,9 @@ static unsigned int zeroes_from(struct qed_space *space, unsigned long g,
 
 	spin_lock_irq(&space->lock);
 	/* Most groups are all zero, or not at all. */
-	if (space->groups[g]->nr[QED_ZERO] == QED_GROUP)
+	if (!space->groups[g])
+		first = end;
+	else if (space->groups[g]->nr[QED_ZERO] == QED_GROUP)
 		first = 0;
 	else
 		first = find_end(space->groups[g], QED_ZERO, end);
@@ -708,13 +801,17 @@ void qed_space_last_zeroes(struct qed_space *space, struct qed_run *run)
 
 bool qed_space_is_used(struct qed_space *space, u64 cluster)
 {
+	const struct qed_group *group;
 	unsigned long flags;
-	bool used;
+	bool used = false;
 
 	spin_lock_irqsave(&space->lock, flags);
-	used = cluster < space->nr &&
-	       !test_bit(cluster % QED_GROUP,
-			 space->groups[cluster >> QED_GROUP_BITS]->map[QED_FREE]);
+	if (cluster < space->nr) {
+		group = space->groups[cluster >> QED_GROUP_BITS];
+		used = group ? !test_bit(cluster % QED_GROUP,
+					 group->map[QED_FREE]) :
+			       cluster < space->zeroed_from;
+	}
 	spin_unlock_irqrestore(&space->lock, flags);
 	return used;
 }
