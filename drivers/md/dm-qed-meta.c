@@ -20,6 +20,12 @@
 
 #define DM_MSG_PREFIX "qed"
 
+/*
+ * In jiffies: the first I/O after an activation comes before the scan, unless it is a
+ * write that waits for it.
+ */
+#define QED_SCAN_DELAY		(HZ / 10)
+
 /*----------------------------------------------------------------
  * Callbacks of the cache, the reclaim and the trim
  *----------------------------------------------------------------
@@ -113,6 +119,15 @@ bool qed_meta_is_scanning(struct qed_meta *meta)
 	return READ_ONCE(meta->scanning);
 }
 
+void qed_meta_hurry_scan(struct qed_meta *meta)
+{
+	spin_lock_irq(&meta->cache.lock);
+	if (meta->scanning && !meta->scan_stop &&
+	    delayed_work_pending(&meta->scan_work))
+		mod_delayed_work(meta->scan_wq, &meta->scan_work, 0);
+	spin_unlock_irq(&meta->cache.lock);
+}
+
 /*----------------------------------------------------------------
  * What comes to rest
  *----------------------------------------------------------------
@@ -146,8 +161,11 @@ unsigned long qed_meta_idle(struct qed_meta *meta, unsigned long idle)
 /* Stop the scan, wait for what it is reading, and tell a check to stop. */
 static void stop_scan(struct qed_meta *meta)
 {
+	/* Whoever needs it hurries it under the lock, and not any more. */
+	spin_lock_irq(&meta->cache.lock);
 	WRITE_ONCE(meta->scan_stop, true);
-	cancel_work_sync(&meta->scan_work);
+	spin_unlock_irq(&meta->cache.lock);
+	cancel_delayed_work_sync(&meta->scan_work);
 	set_scanning(meta, false);
 }
 
@@ -268,12 +286,16 @@ static void scan_ended(struct qed_meta *meta, int r)
 /* Scan a clean image that is in use already, see qed_meta_load(). */
 static void background_scan(struct work_struct *work)
 {
-	struct qed_meta *meta = container_of(work, struct qed_meta, scan_work);
+	struct qed_meta *meta = container_of(to_delayed_work(work),
+					     struct qed_meta, scan_work);
 	struct qed_scan_result result;
 	struct qed_scan_args args;
 	unsigned int noio;
 	int r;
 
+	/* It was hurried when it had begun, and has ended. */
+	if (!qed_meta_is_scanning(meta))
+		return;
 	scan_args_init(meta, &args);
 	args.space = meta->space;
 	args.stop = &meta->scan_stop;
@@ -293,7 +315,7 @@ static void start_scan(struct qed_meta *meta)
 {
 	atomic64_set(&meta->scan_next, 0);
 	set_scanning(meta, true);
-	queue_work(meta->scan_wq, &meta->scan_work);
+	queue_delayed_work(meta->scan_wq, &meta->scan_work, QED_SCAN_DELAY);
 }
 
 /* Scan first what may not be as the tables say. */
@@ -640,7 +662,7 @@ static void init_state(struct qed_meta *meta)
 	for (i = 0; i < QED_TABLE_LOCKS; i++)
 		mutex_init(&meta->table_mutex[i]);
 	qed_owner_init(&meta->owner);
-	INIT_WORK(&meta->scan_work, background_scan);
+	INIT_DELAYED_WORK(&meta->scan_work, background_scan);
 	qed_walk_init(meta);
 }
 
