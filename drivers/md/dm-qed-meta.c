@@ -604,7 +604,7 @@ struct qed_meta *qed_meta_create(struct block_device *bdev,
 	r = bioset_init(&meta->bs, QED_COMMIT_BIOS, 0, BIOSET_NEED_BVECS);
 	if (r)
 		goto bad_bios;
-	r = qed_reclaim_init(&meta->reclaim, bdev, &reclaim_client,
+	r = qed_reclaim_init(&meta->reclaim, bdev, &reclaim_client, client->wq,
 			     client->name);
 	if (r)
 		goto bad_reclaim;

@@ -43,6 +43,8 @@ struct qed_drop;
  *	process context, for each that qed_meta_is_scanning() has told of, unless it was
  *	stopped.
  * @event: something that was asked for is done. Called in process context.
+ * @wq: where what has become free is given back: works there may wait for a flush of the
+ *	image device, and for bios that are in flight there, but for no other work
  * @name: of the device, for messages
  *
  * The callbacks get the struct they are in and find their user around it.
@@ -55,6 +57,7 @@ struct qed_meta_client {
 	void (*more_space)(struct qed_meta_client *client);
 	void (*scanned)(struct qed_meta_client *client);
 	void (*event)(struct qed_meta_client *client);
+	struct workqueue_struct *wq;
 	const char *name;
 };
 

@@ -159,11 +159,8 @@ void qed_set_mode(struct qed *qed, enum qed_mode mode, bool load)
 }
 
 /* Those that wait try once more, and fail. */
-static void do_no_space(struct work_struct *work)
+static void wait_expired(struct qed *qed)
 {
-	struct qed *qed = container_of(to_delayed_work(work), struct qed,
-				       no_space_work);
-
 	bool expired;
 
 	mutex_lock(&qed->mode_mutex);
@@ -175,6 +172,16 @@ static void do_no_space(struct work_struct *work)
 	DMWARN("%s: no space for %u seconds: writes that need it fail now",
 	       qed_name(qed), READ_ONCE(no_space_timeout_secs));
 	__retry_nospace(qed, false);
+}
+
+static void do_no_space(struct work_struct *work)
+{
+	struct qed *qed = container_of(to_delayed_work(work), struct qed,
+				       no_space_work);
+
+	mutex_lock(&qed->commit_turn);
+	wait_expired(qed);
+	mutex_unlock(&qed->commit_turn);
 }
 
 void qed_restart_wait(struct qed *qed)
@@ -518,7 +525,11 @@ void qed_found_space(struct qed *qed, bool lower)
 
 static void do_space(struct work_struct *work)
 {
-	qed_found_space(container_of(work, struct qed, space_work), true);
+	struct qed *qed = container_of(work, struct qed, space_work);
+
+	mutex_lock(&qed->commit_turn);
+	qed_found_space(qed, true);
+	mutex_unlock(&qed->commit_turn);
 }
 
 void qed_space_was_found(struct qed *qed)
@@ -597,10 +608,8 @@ static void commit_ended(struct qed *qed, struct bio_list *bios, int r)
 }
 
 /* One commit serves all bios that have come so far. */
-static void do_commit(struct work_struct *work)
+static void commit_all(struct qed *qed)
 {
-	struct qed *qed = container_of(to_delayed_work(work), struct qed,
-				       commit_work);
 	struct bio_list bios;
 	unsigned long seq;
 	bool flush;
@@ -623,12 +632,25 @@ static void do_commit(struct work_struct *work)
 	commit_ended(qed, &bios, r);
 }
 
+static void do_commit(struct work_struct *work)
+{
+	struct qed *qed = container_of(to_delayed_work(work), struct qed,
+				       commit_work);
+
+	mutex_lock(&qed->commit_turn);
+	commit_all(qed);
+	mutex_unlock(&qed->commit_turn);
+}
+
 static void do_idle(struct work_struct *work)
 {
 	struct qed *qed = container_of(to_delayed_work(work), struct qed,
 				       idle_work);
-	unsigned long delay = qed_meta_idle(qed->meta, QED_IDLE);
+	unsigned long delay;
 
+	mutex_lock(&qed->commit_turn);
+	delay = qed_meta_idle(qed->meta, QED_IDLE);
+	mutex_unlock(&qed->commit_turn);
 	if (delay)
 		queue_delayed_work(qed->commit_wq, &qed->idle_work, delay);
 }
@@ -645,6 +667,7 @@ void qed_mode_init(struct qed *qed)
 	bio_list_init(&qed->commit_bios);
 	bio_list_init(&qed->nospace_bios);
 	mutex_init(&qed->mode_mutex);
+	mutex_init(&qed->commit_turn);
 	INIT_DELAYED_WORK(&qed->commit_work, do_commit);
 	INIT_DELAYED_WORK(&qed->idle_work, do_idle);
 	INIT_DELAYED_WORK(&qed->no_space_work, do_no_space);

@@ -280,10 +280,8 @@ static bool reclaim_some(struct qed_reclaim *reclaim, struct list_head *some)
 	return true;
 }
 
-static void reclaim_durable(struct work_struct *work)
+static void reclaim_durable(struct qed_reclaim *reclaim)
 {
-	struct qed_reclaim *reclaim = container_of(work, struct qed_reclaim,
-						   work);
 	LIST_HEAD(drops);
 	LIST_HEAD(some);
 	bool done;
@@ -305,6 +303,16 @@ static void reclaim_durable(struct work_struct *work)
 	}
 	list_splice(&some, &drops);
 	reclaim_ended(reclaim, &drops);
+}
+
+static void do_reclaim(struct work_struct *work)
+{
+	struct qed_reclaim *reclaim = container_of(work, struct qed_reclaim,
+						   work);
+
+	mutex_lock(&reclaim->turn);
+	reclaim_durable(reclaim);
+	mutex_unlock(&reclaim->turn);
 }
 
 /*----------------------------------------------------------------
@@ -509,19 +517,22 @@ void qed_reclaim_continue(struct qed_reclaim *reclaim)
  */
 
 int qed_reclaim_init(struct qed_reclaim *reclaim, struct block_device *bdev,
-		     const struct qed_reclaim_client *client, const char *name)
+		     const struct qed_reclaim_client *client,
+		     struct workqueue_struct *wq, const char *name)
 {
 	int r;
 
 	reclaim->bdev = bdev;
 	reclaim->client = client;
+	reclaim->wq = wq;
+	mutex_init(&reclaim->turn);
 	reclaim->name = name;
 	spin_lock_init(&reclaim->lock);
 	INIT_LIST_HEAD(&reclaim->dropped);
 	INIT_LIST_HEAD(&reclaim->committing);
 	INIT_LIST_HEAD(&reclaim->durable);
 	init_waitqueue_head(&reclaim->wait);
-	INIT_WORK(&reclaim->work, reclaim_durable);
+	INIT_WORK(&reclaim->work, do_reclaim);
 
 	reclaim->current_gen = reclaim->generations;
 	r = qed_zeroer_init(&reclaim->zeroer, bdev);
@@ -533,16 +544,8 @@ int qed_reclaim_init(struct qed_reclaim *reclaim, struct block_device *bdev,
 	r = generation_init(&reclaim->generations[1], reclaim);
 	if (r)
 		goto bad_generation;
-	/* Writes may wait for space, so memory must not wait for it. */
-	reclaim->wq = alloc_ordered_workqueue("dm-qed-reclaim/%s",
-					      WQ_MEM_RECLAIM, name);
-	r = -ENOMEM;
-	if (!reclaim->wq)
-		goto bad_wq;
 	return 0;
 
-bad_wq:
-	percpu_ref_exit(&reclaim->generations[1].ref);
 bad_generation:
 	percpu_ref_exit(&reclaim->generations[0].ref);
 bad_first_generation:
@@ -552,7 +555,6 @@ bad_first_generation:
 
 void qed_reclaim_exit(struct qed_reclaim *reclaim)
 {
-	destroy_workqueue(reclaim->wq);
 	percpu_ref_exit(&reclaim->generations[1].ref);
 	percpu_ref_exit(&reclaim->generations[0].ref);
 	qed_zeroer_exit(&reclaim->zeroer);

@@ -23,6 +23,7 @@
 #include <linux/atomic.h>
 #include <linux/blk_types.h>
 #include <linux/list.h>
+#include <linux/mutex.h>
 #include <linux/percpu-refcount.h>
 #include <linux/rcupdate.h>
 #include <linux/spinlock.h>
@@ -99,7 +100,8 @@ struct qed_generation {
  * @nr_taken: the latter alone
  * @lost_flushes: how many flushes of the image device have failed, whoever asked for them
  * @wait: for drops to become free, for a generation to be drained, for a pause
- * @wq: of @work and those of qed_reclaim_queue(), one at a time
+ * @wq: of @work and those of qed_reclaim_queue()
+ * @turn: held by each of them, so that one runs at a time
  * @work: makes durable drops free
  */
 struct qed_reclaim {
@@ -129,6 +131,7 @@ struct qed_reclaim {
 	atomic_t lost_flushes;
 	wait_queue_head_t wait;
 	struct workqueue_struct *wq;
+	struct mutex turn;
 	struct work_struct work;
 };
 
@@ -137,13 +140,15 @@ struct qed_reclaim {
  * @reclaim: the reclaim
  * @bdev: the image device
  * @client: callbacks
+ * @wq: for its works; whoever makes clusters wait for space must not wait there
  * @name: of the device, for messages
  *
  * Context: Process context, may sleep.
  * Return: 0 or -ENOMEM.
  */
 int qed_reclaim_init(struct qed_reclaim *reclaim, struct block_device *bdev,
-		     const struct qed_reclaim_client *client, const char *name);
+		     const struct qed_reclaim_client *client,
+		     struct workqueue_struct *wq, const char *name);
 void qed_reclaim_exit(struct qed_reclaim *reclaim);
 
 /**
@@ -250,7 +255,7 @@ void qed_reclaim_wait(struct qed_reclaim *reclaim);
 /**
  * qed_reclaim_queue() - have something done beside the reclaim
  * @reclaim: the reclaim
- * @work: never runs at the same time as another work of the reclaim
+ * @work: to hold @turn as long as it runs
  *
  * Context: Any.
  * Return: false, and nothing has happened, in a pause.

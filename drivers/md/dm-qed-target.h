@@ -68,6 +68,7 @@ struct qed {
 
 	struct workqueue_struct *wq;		/* of bios that have to wait */
 	struct workqueue_struct *commit_wq;	/* what the others may wait for */
+	struct mutex commit_turn;		/* held by each work there but the reclaim's */
 	struct delayed_work commit_work;
 	bool commit_fails;		/* without space; only commit_work sets it */
 	bool commit_short;		/* of space, and not made since; so does a suspend */

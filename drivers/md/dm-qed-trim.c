@@ -38,9 +38,9 @@ static void trim_some(struct qed_trim *trim, struct qed_drop *drop)
 	qed_reclaim_zero_taken(reclaim, drop, QED_ZERO_NONE);
 }
 
-static void trim_step(struct work_struct *work)
+/* Returns whether there is more to do. */
+static bool trim_step(struct qed_trim *trim)
 {
-	struct qed_trim *trim = container_of(work, struct qed_trim, work);
 	struct qed_drop *drop = qed_drop_alloc(QED_TRIM_RUNS);
 	struct qed_reclaim *reclaim = trim->reclaim;
 	bool more = false;
@@ -57,6 +57,17 @@ static void trim_step(struct work_struct *work)
 	more = more && qed_reclaim_queue(reclaim, &trim->work);
 	trim->trimming = more;
 	spin_unlock_irq(&trim->lock);
+	return more;
+}
+
+static void do_trim(struct work_struct *work)
+{
+	struct qed_trim *trim = container_of(work, struct qed_trim, work);
+	bool more;
+
+	mutex_lock(&trim->reclaim->turn);
+	more = trim_step(trim);
+	mutex_unlock(&trim->reclaim->turn);
 	if (more)
 		return;
 	trim->client->end(trim);
@@ -149,9 +160,8 @@ static void queue_ahead(struct qed_trim *trim)
 		qed_reclaim_queue(trim->reclaim, &trim->ahead_work);
 }
 
-static void ahead_step(struct work_struct *work)
+static void ahead_step(struct qed_trim *trim)
 {
-	struct qed_trim *trim = container_of(work, struct qed_trim, ahead_work);
 	enum qed_zero_way way = qed_zero_own_way(&trim->reclaim->zeroer);
 	bool more;
 
@@ -163,6 +173,15 @@ static void ahead_step(struct work_struct *work)
 	/* What else there is to reclaim comes before the next step. */
 	if (more)
 		queue_ahead(trim);
+}
+
+static void do_ahead(struct work_struct *work)
+{
+	struct qed_trim *trim = container_of(work, struct qed_trim, ahead_work);
+
+	mutex_lock(&trim->reclaim->turn);
+	ahead_step(trim);
+	mutex_unlock(&trim->reclaim->turn);
 }
 
 /* What has failed, too, is tried again for new clusters only: an idle image comes to rest. */
@@ -191,8 +210,8 @@ void qed_trim_init(struct qed_trim *trim, struct qed_reclaim *reclaim,
 	trim->client = client;
 	trim->ahead = ahead;
 	spin_lock_init(&trim->lock);
-	INIT_WORK(&trim->work, trim_step);
-	INIT_WORK(&trim->ahead_work, ahead_step);
+	INIT_WORK(&trim->work, do_trim);
+	INIT_WORK(&trim->ahead_work, do_ahead);
 }
 
 void qed_trim_start(struct qed_trim *trim)

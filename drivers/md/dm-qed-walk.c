@@ -88,6 +88,7 @@ static void check_result(struct work_struct *work)
 	u64 used, allocated, accounted, defects;
 	bool grown;
 
+	mutex_lock(&meta->reclaim.turn);
 	spin_lock_irq(&meta->cache.lock);
 	qed_space_count(meta->space, &used, &allocated);
 	accounted = meta->nr_others + check->nr_seen +
@@ -96,6 +97,7 @@ static void check_result(struct work_struct *work)
 	check->leaks = used > accounted ? used - accounted : 0;
 	grown = qed_space_nr(meta->space) != check->nr;
 	spin_unlock_irq(&meta->cache.lock);
+	mutex_unlock(&meta->reclaim.turn);
 
 	defects = atomic64_read(&check->defects.nr);
 	check_end(meta, grown ? QED_CHECK_NONE : QED_CHECK_DONE);

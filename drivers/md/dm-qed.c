@@ -510,10 +510,12 @@ static int alloc_resources(struct qed *qed)
 				  qed_name(qed));
 	if (!qed->wq)
 		goto bad_wq;
-	qed->commit_wq = alloc_ordered_workqueue("dm-qed-commit/%s",
-						 WQ_MEM_RECLAIM, qed_name(qed));
+	qed->commit_wq = alloc_workqueue("dm-qed-commit/%s",
+					 WQ_UNBOUND | WQ_MEM_RECLAIM, 0,
+					 qed_name(qed));
 	if (!qed->commit_wq)
 		goto bad_commit_wq;
+	qed->client.wq = qed->commit_wq;
 	return 0;
 
 bad_commit_wq:
