@@ -11,8 +11,11 @@
 #include "dm-qed-compat.h"
 #include "dm-qed-mode.h"
 
-/* Bios that can be had without memory */
-#define QED_MIN_BIOS			64
+/* Bios that can be had without memory: each comes back by itself, so one would do. */
+#define QED_MIN_CLONES			16
+
+/* ... with vectors of their own, of which each has 4 KiB */
+#define QED_MIN_COMPOSED		2
 
 /* A bio for the image device */
 struct qed_clone {
@@ -99,7 +102,7 @@ struct bio *qed_clone_bio(struct qed *qed, struct qed_io *io,
 {
 	struct bio *bio = io_bio(io), *clone;
 
-	clone = bio_alloc_clone(qed->bdev, bio, GFP_NOIO, &qed->bs);
+	clone = bio_alloc_clone(qed->bdev, bio, GFP_NOIO, &qed->clones);
 	bio_trim(clone, 0, to->nr);
 	qed_clone_init(clone, io, cell, to);
 	bio_advance(bio, to->nr << SECTOR_SHIFT);
@@ -133,6 +136,21 @@ int qed_submit_head(struct qed *qed, struct qed_io *io,
 
 int qed_bios_init(struct qed *qed)
 {
-	return bioset_init(&qed->bs, QED_MIN_BIOS, offsetof(struct qed_clone, bio),
-			   BIOSET_NEED_BVECS);
+	unsigned int front = offsetof(struct qed_clone, bio);
+	int r;
+
+	r = bioset_init(&qed->clones, QED_MIN_CLONES, front, 0);
+	if (r)
+		return r;
+	r = bioset_init(&qed->composed, QED_MIN_COMPOSED, front,
+			BIOSET_NEED_BVECS);
+	if (r)
+		bioset_exit(&qed->clones);
+	return r;
+}
+
+void qed_bios_exit(struct qed *qed)
+{
+	bioset_exit(&qed->composed);
+	bioset_exit(&qed->clones);
 }

@@ -30,7 +30,7 @@ int qed_submit_head(struct qed *qed, struct qed_io *io, struct qed_cell *cell,
 struct bio *qed_clone_bio(struct qed *qed, struct qed_io *io,
 			  struct qed_cell *cell, const struct qed_extent *to);
 
-/* Make a bio from the pool of the target one for the guest's; its sectors are set. */
+/* Make a bio of qed->clones or qed->composed one for the guest's; its sectors are set. */
 void qed_clone_init(struct bio *bio, struct qed_io *io, struct qed_cell *cell,
 		    const struct qed_extent *to);
 
@@ -39,5 +39,6 @@ void qed_io_submit(struct qed_io *io, struct bio *bio);
 
 /* Context: Process context, may sleep. */
 int qed_bios_init(struct qed *qed);
+void qed_bios_exit(struct qed *qed);
 
 #endif /* DM_QED_BIO_H */

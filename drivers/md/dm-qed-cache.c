@@ -17,7 +17,7 @@
 #include "dm-qed-cache.h"
 
 /* Blocks that can be had when the system has no memory left */
-#define QED_BLOCK_RESERVE	16
+#define QED_BLOCK_RESERVE	4
 
 /* Blocks to evict with the lock held */
 #define QED_EVICT_BATCH		8

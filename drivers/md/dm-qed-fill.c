@@ -40,7 +40,7 @@ static struct bio *data_bio(struct qed *qed, struct qed_io *io,
 			    unsigned int vecs, blk_opf_t opf)
 {
 	struct bio *bio = bio_alloc_bioset(qed->bdev, vecs, opf, GFP_NOIO,
-					   &qed->bs);
+					   &qed->composed);
 
 	bio->bi_ioprio = io_bio(io)->bi_ioprio;
 	qed_bio_copy_hints(bio, io_bio(io));

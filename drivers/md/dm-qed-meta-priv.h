@@ -30,9 +30,9 @@
 #define QED_ENTRY_BAD		2ULL
 
 /* Copies and bios of a commit that can be had without memory */
-#define QED_COMMIT_COPIES	16
+#define QED_COMMIT_COPIES	8
 
-#define QED_COMMIT_BIOS		4
+#define QED_COMMIT_BIOS		2
 
 #define QED_TABLE_LOCKS		32
 

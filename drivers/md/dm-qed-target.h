@@ -94,7 +94,8 @@ struct qed {
 	unsigned int losses;		/* counts those that the guest is to be told of */
 
 	mempool_t cell_pool;
-	struct bio_set bs;
+	struct bio_set clones;		/* they have the vectors of the guest's bio */
+	struct bio_set composed;	/* and these their own */
 
 	/* Serialises changes of the mode, what depends on it, low_water events. */
 	struct mutex mode_mutex;

@@ -512,7 +512,7 @@ static int alloc_resources(struct qed *qed)
 bad_commit_wq:
 	destroy_workqueue(qed->wq);
 bad_wq:
-	bioset_exit(&qed->bs);
+	qed_bios_exit(qed);
 bad_bios:
 	qed_cells_exit(qed);
 	return r;
@@ -522,7 +522,7 @@ static void free_resources(struct qed *qed)
 {
 	destroy_workqueue(qed->commit_wq);
 	destroy_workqueue(qed->wq);
-	bioset_exit(&qed->bs);
+	qed_bios_exit(qed);
 	qed_cells_exit(qed);
 }
 
