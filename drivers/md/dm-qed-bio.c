@@ -15,7 +15,7 @@
 #define QED_MIN_CLONES			16
 
 /* ... with vectors of their own, of which each has 4 KiB */
-#define QED_MIN_COMPOSED		2
+#define QED_MIN_COMPOSED		1
 
 /* A bio for the image device */
 struct qed_clone {

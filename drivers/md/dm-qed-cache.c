@@ -514,7 +514,7 @@ bool qed_cache_dirty(struct qed_cache *cache, struct qed_block *block)
 		list_add_tail(&block->dirty_list, &cache->dirty);
 		cache->nr_dirty++;
 	}
-	return cache->nr_dirty >= max(cache->max_blocks / 2, 1UL);
+	return cache->nr_dirty >= cache->commit_at;
 }
 
 /*----------------------------------------------------------------
@@ -522,10 +522,33 @@ bool qed_cache_dirty(struct qed_cache *cache, struct qed_block *block)
  *----------------------------------------------------------------
  */
 
-int qed_cache_init(struct qed_cache *cache, unsigned long max_blocks,
+int qed_cache_set_limit(struct qed_cache *cache, u64 nr,
+			unsigned long max_blocks)
+{
+	unsigned int bits = clamp(ilog2(roundup_pow_of_two(max_blocks)), 1,
+				  QED_MAX_HASH_BITS);
+	struct hlist_head *buckets, *old = cache->buckets;
+
+	buckets = kvcalloc(1UL << bits, sizeof(*buckets), GFP_KERNEL);
+	if (!buckets)
+		return -ENOMEM;
+
+	spin_lock_irq(&cache->lock);
+	cache->buckets = buckets;
+	cache->hash_bits = bits;
+	cache->max_blocks = max_blocks;
+	/* Where all have room, nobody waits for one that is dirty. */
+	cache->commit_at = nr > max_blocks ? max(max_blocks / 2, 1UL) :
+					     ULONG_MAX;
+	spin_unlock_irq(&cache->lock);
+	kvfree(old);
+	return 0;
+}
+
+int qed_cache_init(struct qed_cache *cache,
 		   void (*pressure)(struct qed_cache *cache), const char *name)
 {
-	int r = -ENOMEM;
+	int r;
 
 	spin_lock_init(&cache->lock);
 	INIT_LIST_HEAD(&cache->lru);
@@ -538,34 +561,22 @@ int qed_cache_init(struct qed_cache *cache, unsigned long max_blocks,
 	cache->stuck = false;
 	cache->starving = 0;
 	cache->forget = NULL;
-	cache->max_blocks = max_blocks;
+	cache->max_blocks = 0;
+	cache->commit_at = ULONG_MAX;
+	cache->buckets = NULL;
 	cache->pressure = pressure;
 
-	cache->hash_bits = clamp(ilog2(roundup_pow_of_two(max_blocks)), 1,
-				 QED_MAX_HASH_BITS);
-	cache->buckets = kvcalloc(1UL << cache->hash_bits,
-				  sizeof(*cache->buckets), GFP_KERNEL);
-	if (!cache->buckets)
-		return r;
-
-	r = mempool_init(&cache->pool,
-			 min_t(unsigned long, max_blocks, QED_BLOCK_RESERVE),
-			 block_alloc, block_free, NULL);
+	r = mempool_init(&cache->pool, QED_BLOCK_RESERVE, block_alloc,
+			 block_free, NULL);
 	if (r)
-		goto bad_pool;
+		return r;
 
 	cache->shrinker = qed_shrinker_create(shrink_count, shrink_scan, cache,
 					      name);
 	if (IS_ERR(cache->shrinker)) {
 		r = PTR_ERR(cache->shrinker);
-		goto bad_shrinker;
+		mempool_exit(&cache->pool);
 	}
-	return 0;
-
-bad_shrinker:
-	mempool_exit(&cache->pool);
-bad_pool:
-	kvfree(cache->buckets);
 	return r;
 }
 
@@ -589,6 +600,8 @@ void qed_cache_drop(struct qed_cache *cache)
 	cache->nr_dirty = 0;
 	spin_unlock_irq(&cache->lock);
 
+	if (!cache->buckets)
+		return;
 	for (i = 0; i < 1UL << cache->hash_bits; i++) {
 		if (!hlist_empty(&cache->buckets[i]))
 			drop_bucket(cache, &cache->buckets[i]);

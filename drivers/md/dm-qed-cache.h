@@ -128,6 +128,7 @@ static inline void qed_entry_write(struct qed_block *block, unsigned int i,
  * @nr_dirty: length of @dirty; under the lock
  * @nr_writing: blocks of the running commit; under the lock
  * @max_blocks: limit of @nr_blocks
+ * @commit_at: with so many dirty blocks it is time for a commit
  * @stuck: dirty blocks cannot be written: who needs a block gets one over the
  *	limit; under the lock
  * @waiters: who waits for one of the blocks that @max_blocks allows, first come
@@ -157,6 +158,7 @@ struct qed_cache {
 	unsigned long nr_dirty;
 	unsigned long nr_writing;
 	unsigned long max_blocks;
+	unsigned long commit_at;
 	bool stuck;
 	struct list_head waiters;
 	unsigned int starving;
@@ -168,18 +170,29 @@ struct qed_cache {
 };
 
 /**
- * qed_cache_init() - make an empty cache
+ * qed_cache_init() - make an empty cache, for qed_cache_set_limit()
  * @cache: the cache
- * @max_blocks: its limit
  * @pressure: see struct qed_cache
  * @name: for the shrinker
  *
  * Context: Process context, may sleep.
  * Return: 0 or -ENOMEM.
  */
-int qed_cache_init(struct qed_cache *cache, unsigned long max_blocks,
+int qed_cache_init(struct qed_cache *cache,
 		   void (*pressure)(struct qed_cache *cache), const char *name);
 void qed_cache_exit(struct qed_cache *cache);
+
+/**
+ * qed_cache_set_limit() - make room for so many blocks
+ * @cache: the cache, empty, which nobody uses now
+ * @nr: number of L2 blocks of the image
+ * @max_blocks: how many of them may be cached
+ *
+ * Context: Process context, may sleep.
+ * Return: 0 or -ENOMEM: the limit is what it was.
+ */
+int qed_cache_set_limit(struct qed_cache *cache, u64 nr,
+			unsigned long max_blocks);
 
 /**
  * qed_cache_drop() - forget all blocks, dirty ones too

@@ -19,6 +19,7 @@
  * numbers the L2 blocks of an image.
  */
 #define QED_BLOCK_SIZE		QED_MIN_CLUSTER_SIZE	/* bytes */
+#define QED_BLOCK_KIB		(QED_BLOCK_SIZE / SZ_1K)
 #define QED_BLOCK_SECTORS	(QED_BLOCK_SIZE >> SECTOR_SHIFT)
 #define QED_BLOCK_BITS		9	/* log2 of the next one */
 #define QED_BLOCK_ENTRIES	512U

@@ -30,11 +30,14 @@
 #define QED_ENTRY_BAD		2ULL
 
 /* Copies and bios of a commit that can be had without memory */
-#define QED_COMMIT_COPIES	8
+#define QED_COMMIT_COPIES	4
 
-#define QED_COMMIT_BIOS		2
+#define QED_COMMIT_BIOS		1
 
 #define QED_TABLE_LOCKS		32
+
+/* The most that the cache takes by itself, in bytes */
+#define QED_MAX_AUTO_CACHE	SZ_32M
 
 /**
  * enum qed_txn - how far the mappings in memory have come
@@ -64,6 +67,7 @@ struct qed_meta {
 
 	struct block_device *bdev;
 	struct qed_meta_client *client;
+	unsigned int cache_kib;		/* 0: as the disk needs it */
 	struct qed_flushes flushes;	/* of the image device */
 	struct qed_header *header;	/* a block; under header_mutex */
 	u64 nr_l1_blocks;		/* of the guest's disk */

@@ -378,6 +378,26 @@ void qed_meta_continue(struct qed_meta *meta)
 		meta->client->want_commit(meta->client, true);
 }
 
+/* In blocks: what maps the whole disk, but not too much of the memory */
+static u64 default_cache(u64 nr)
+{
+	u64 max = ((u64)totalram_pages() << PAGE_SHIFT) / 64;
+
+	max = clamp_t(u64, max, QED_MIN_CACHE_KIB * SZ_1K, QED_MAX_AUTO_CACHE);
+	return clamp_t(u64, nr, QED_MIN_CACHE_KIB / QED_BLOCK_KIB,
+		       max / QED_BLOCK_SIZE);
+}
+
+static int size_cache(struct qed_meta *meta)
+{
+	u64 nr = DIV_ROUND_UP_ULL(qed_guest_clusters(&meta->geo),
+				  QED_BLOCK_ENTRIES);
+
+	return qed_cache_set_limit(&meta->cache, nr, meta->cache_kib ?
+				   meta->cache_kib / QED_BLOCK_KIB :
+				   default_cache(nr));
+}
+
 int qed_meta_load(struct qed_meta *meta, const struct qed_load_args *args)
 {
 	char *error;
@@ -385,6 +405,8 @@ int qed_meta_load(struct qed_meta *meta, const struct qed_load_args *args)
 
 	reset(meta, args);
 	r = qed_header_read(meta, &error);
+	if (!r)
+		r = size_cache(meta);
 	if (r)
 		return r;
 	qed_header_look_at_record(meta);
@@ -511,8 +533,8 @@ void qed_meta_get_stats(struct qed_meta *meta, struct qed_meta_stats *stats)
 	stats->checked = meta->check.next;
 	stats->leaks = meta->check.leaks;
 	stats->defects = atomic64_read(&meta->check.defects.nr);
-	stats->cached_kib = cache->nr_blocks * (QED_BLOCK_SIZE / SZ_1K);
-	stats->cache_limit_kib = cache->max_blocks * (QED_BLOCK_SIZE / SZ_1K);
+	stats->cached_kib = cache->nr_blocks * QED_BLOCK_KIB;
+	stats->cache_limit_kib = cache->max_blocks * QED_BLOCK_KIB;
 	stats->dirty_blocks = cache->nr_dirty;
 	stats->changes = meta->changes;
 	stats->commits = meta->commits;
@@ -553,13 +575,13 @@ struct qed_meta *qed_meta_create(struct block_device *bdev,
 	meta->bdev = bdev;
 	meta->client = client;
 	qed_flushes_init(&meta->flushes);
+	meta->cache_kib = cache_kib;
 	init_state(meta);
 
 	meta->header = (struct qed_header *)get_zeroed_page(GFP_KERNEL);
 	if (!meta->header)
 		goto bad_header;
-	r = qed_cache_init(&meta->cache, cache_kib / (QED_BLOCK_SIZE / SZ_1K),
-			   cache_pressure, client->name);
+	r = qed_cache_init(&meta->cache, cache_pressure, client->name);
 	if (r)
 		goto bad_cache;
 	r = mempool_init(&meta->copies, QED_COMMIT_COPIES, qed_entries_alloc,

@@ -20,6 +20,8 @@
 #include "dm-qed-check.h"
 #include "dm-qed-space.h"
 
+#define QED_MIN_CACHE_KIB	64
+
 struct work_struct;
 struct qed_meta;
 struct qed_block;
@@ -140,7 +142,8 @@ struct qed_meta_stats {
  * qed_meta_create() - open the metadata of an image
  * @bdev: the image device
  * @client: callbacks, valid until qed_meta_destroy()
- * @cache_kib: limit of the table cache in KiB
+ * @cache_kib: limit of the table cache in KiB, at least QED_MIN_CACHE_KIB, or 0: as
+ *	much as the disk needs, within bounds
  * @passdown: give clusters that become free to the image device
  * @error: a phrase for the user where it fails
  *

@@ -89,19 +89,18 @@ static void status_info(struct qed *qed, char *result, unsigned int maxlen)
 static void status_table(struct qed *qed, char *result, unsigned int maxlen)
 {
 	const struct qed_features *f = &qed->features;
-	bool cache = f->cache_kib != QED_DEFAULT_CACHE_KIB;
 	bool commit = f->commit_ms != QED_DEFAULT_COMMIT_MS;
 	unsigned int sz = 0;
 	unsigned int nr = f->read_only + f->error_if_no_space +
 			  f->ignore_discard + f->no_discard_passdown +
-			  2 * cache + 2 * commit + 2 * !!f->low_water;
+			  2 * !!f->cache_kib + 2 * commit + 2 * !!f->low_water;
 
 	DMEMIT("%s", qed->dev->name);
 	if (nr)
 		DMEMIT(" %u", nr);
 	if (f->read_only)
 		DMEMIT(" read_only");
-	if (cache)
+	if (f->cache_kib)
 		DMEMIT(" cache_kib %u", f->cache_kib);
 	if (commit)
 		DMEMIT(" commit_interval %u", f->commit_ms);

@@ -8,7 +8,6 @@
 
 #include <linux/device-mapper.h>
 
-#define QED_DEFAULT_CACHE_KIB		16384
 #define QED_DEFAULT_COMMIT_MS		1000
 
 void qed_status(struct dm_target *ti, status_type_t type,

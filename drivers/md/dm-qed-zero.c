@@ -8,7 +8,7 @@
 #include "dm-qed-zero.h"
 
 /* Of each device, for when memory is short */
-#define QED_ZERO_RESERVE	2
+#define QED_ZERO_RESERVE	1
 
 /* So many bios are in flight */
 #define QED_ZERO_BIOS		128

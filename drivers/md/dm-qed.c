@@ -28,7 +28,6 @@
 
 #define DM_MSG_PREFIX "qed"
 
-#define QED_MIN_CACHE_KIB		64
 #define QED_MAX_COMMIT_MS		(60 * 60 * 1000)
 
 /* The most that I/O is recommended to be a multiple of, in bytes */
@@ -413,7 +412,6 @@ static int parse_features(struct dm_arg_set *as, struct qed_features *f,
 	unsigned int argc;
 	int r;
 
-	f->cache_kib = QED_DEFAULT_CACHE_KIB;
 	f->commit_ms = QED_DEFAULT_COMMIT_MS;
 	if (!as->argc)
 		return 0;

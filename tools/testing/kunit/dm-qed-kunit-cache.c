@@ -36,7 +36,9 @@ static int cache_test_init(struct kunit *test)
 	KUNIT_ASSERT_NOT_NULL(test, t);
 	test->priv = t;
 	init_completion(&t->got);
-	return qed_cache_init(&t->cache, CACHE_MAX, cache_test_pressure, "kunit");
+	KUNIT_ASSERT_EQ(test, 0, qed_cache_init(&t->cache, cache_test_pressure,
+						"kunit"));
+	return qed_cache_set_limit(&t->cache, ULONG_MAX, CACHE_MAX);
 }
 
 static void cache_set_stuck(struct cache_test *t, bool stuck)
@@ -336,8 +338,8 @@ static void cache_huge(struct kunit *test)
 	struct qed_cache *cache = kunit_kzalloc(test, sizeof(*cache), GFP_KERNEL);
 
 	KUNIT_ASSERT_NOT_NULL(test, cache);
-	KUNIT_ASSERT_EQ(test, 0, qed_cache_init(cache, UINT_MAX / 4,
-						cache_test_pressure, "kunit"));
+	KUNIT_ASSERT_EQ(test, 0, qed_cache_init(cache, cache_test_pressure, "kunit"));
+	KUNIT_ASSERT_EQ(test, 0, qed_cache_set_limit(cache, ULONG_MAX, UINT_MAX / 4));
 	KUNIT_EXPECT_EQ(test, cache->max_blocks, UINT_MAX / 4);
 	KUNIT_EXPECT_LE(test, sizeof(*cache->buckets) << cache->hash_bits, 8 * MIB);
 	qed_cache_exit(cache);

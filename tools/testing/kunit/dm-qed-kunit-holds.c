@@ -240,7 +240,8 @@ static int cache_init(struct kunit *test)
 
 	KUNIT_ASSERT_NOT_NULL(test, f);
 	test->priv = f;
-	return qed_cache_init(&f->cache, 5000, pressure, "kunit");
+	KUNIT_ASSERT_EQ(test, 0, qed_cache_init(&f->cache, pressure, "kunit"));
+	return qed_cache_set_limit(&f->cache, ULONG_MAX, 5000);
 }
 
 static void cache_exit(struct kunit *test)

@@ -14,7 +14,7 @@ t_info() {
 	image "$disk" $((64 * mb - 512))
 	qed q "$disk"
 	is "$(blk dm status "$pre-q")" \
-		"0 $((64 * mb / 512 - 1)) qed 128 5/2048 0/1024 0/16384 0 0 0 rw - 2043/0/0 0 - - -" \
+		"0 $((64 * mb / 512 - 1)) qed 128 5/2048 0/1024 0/64 0 0 0 rw - 2043/0/0 0 - - -" \
 		"the status"
 	# a cluster and a table of four
 	io "$dev" write:0:512:1
