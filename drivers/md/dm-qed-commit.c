@@ -420,6 +420,9 @@ static int commit_running(struct qed_meta *meta, bool flush)
 	r = commit_rounds(meta, flush);
 	if (!r && flush)
 		meta->made = meta->begun;
+	/* Nothing is touched before the header says so. */
+	if (!r && qed_header_needs_check(meta))
+		qed_reclaim_zero_ahead(&meta->reclaim);
 	if (r == -ENOSPC)
 		/* The blocks stay dirty, and the next commit writes them. */
 		DMWARN_LIMIT("%s: no space for the tables on the image device",

@@ -524,6 +524,7 @@ void qed_meta_get_stats(struct qed_meta *meta, struct qed_meta_stats *stats)
 	/* The L1 table may have entries beyond the size of the disk. */
 	stats->scanned = min_t(u64, atomic64_read(&meta->scan_next),
 			       stats->blocks);
+	stats->ahead = READ_ONCE(meta->reclaim.nr_ahead);
 	stats->trimming = qed_reclaim_trim_state(&meta->reclaim,
 						 &stats->trimmed,
 						 &stats->trim_end);
@@ -563,7 +564,7 @@ static void init_state(struct qed_meta *meta)
 struct qed_meta *qed_meta_create(struct block_device *bdev,
 				 struct qed_meta_client *client,
 				 unsigned int cache_kib, bool passdown,
-				 char **error)
+				 u64 zero_ahead, char **error)
 {
 	struct qed_meta *meta;
 	int r = -ENOMEM;
@@ -574,8 +575,8 @@ struct qed_meta *qed_meta_create(struct block_device *bdev,
 		return ERR_PTR(r);
 	meta->bdev = bdev;
 	meta->client = client;
-	qed_flushes_init(&meta->flushes);
 	meta->cache_kib = cache_kib;
+	qed_flushes_init(&meta->flushes);
 	init_state(meta);
 
 	meta->header = (struct qed_header *)get_zeroed_page(GFP_KERNEL);
@@ -596,6 +597,7 @@ struct qed_meta *qed_meta_create(struct block_device *bdev,
 	if (r)
 		goto bad_reclaim;
 	meta->reclaim.passdown = passdown;
+	meta->reclaim.ahead = zero_ahead;
 	r = -ENOMEM;
 	/* Writes may wait for the scan. */
 	meta->scan_wq = alloc_workqueue("dm-qed-scan/%s",

@@ -96,6 +96,7 @@ struct qed_extent {
  * @reclaiming: clusters that nothing refers to, but that are not free yet
  * @scanning: the tables are being scanned in the background
  * @scanned: L2 blocks that the scan has come by
+ * @ahead: clusters that were zeroed ahead since the image was loaded
  * @trimming: free clusters are being given to the device
  * @trimmed: how far this has come, in clusters
  * @trim_end: where it ends
@@ -122,6 +123,7 @@ struct qed_meta_stats {
 	u64 reclaiming;
 	bool scanning;
 	u64 scanned;
+	u64 ahead;
 	bool trimming;
 	u64 trimmed;
 	u64 trim_end;
@@ -145,6 +147,7 @@ struct qed_meta_stats {
  * @cache_kib: limit of the table cache in KiB, at least QED_MIN_CACHE_KIB, or 0: as
  *	much as the disk needs, within bounds
  * @passdown: give clusters that become free to the image device
+ * @zero_ahead: keep so many free clusters zeroed, where the device is good at it
  * @error: a phrase for the user where it fails
  *
  * Reads and validates the header only, see qed_meta_load(). What is wrong with
@@ -157,7 +160,7 @@ struct qed_meta_stats {
 struct qed_meta *qed_meta_create(struct block_device *bdev,
 				 struct qed_meta_client *client,
 				 unsigned int cache_kib, bool passdown,
-				 char **error);
+				 u64 zero_ahead, char **error);
 void qed_meta_destroy(struct qed_meta *meta);
 
 /**

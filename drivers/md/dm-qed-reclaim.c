@@ -300,14 +300,14 @@ static void reclaim_durable(struct work_struct *work)
  *----------------------------------------------------------------
  */
 
-/* Take the next free clusters, so that nobody else does. */
-static void trim_take(struct qed_reclaim *reclaim, struct qed_drop *drop)
+/*
+ * Take the next free clusters, so that nobody else does: so many at most. Returns where
+ * to look for more.
+ */
+static u64 take_unzeroed(struct qed_reclaim *reclaim, struct qed_drop *drop,
+			 u64 next, u64 end, u64 most)
 {
-	/* Others may want some meanwhile. */
-	u64 most = clamp_t(u64, qed_space_nr_free(reclaim->space) / 2, 1,
-			   QED_TRIM_CLUSTERS);
-	u64 end = READ_ONCE(reclaim->trim_end);
-	u64 next = reclaim->trim_next, left = most;
+	u64 left = most;
 	struct qed_run run;
 
 	while (drop->nr < drop->max && left &&
@@ -322,6 +322,40 @@ static void trim_take(struct qed_reclaim *reclaim, struct qed_drop *drop)
 	spin_lock_irq(&reclaim->lock);
 	reclaim->nr_runs += drop->nr;
 	reclaim->nr_clusters += most - left;
+	spin_unlock_irq(&reclaim->lock);
+	return next;
+}
+
+/* Returns true if what was taken is free again, and durably zero; frees the drop. */
+static bool zero_taken(struct qed_reclaim *reclaim, struct qed_drop *drop)
+{
+	LIST_HEAD(drops);
+	bool zero;
+
+	if (!drop->nr) {
+		kfree(drop);
+		return false;
+	}
+	list_add(&drop->list, &drops);
+	zero = pass_down(reclaim, &drops) > 0;
+	make_free(reclaim, &drops, zero);
+	return zero;
+}
+
+/* Clusters to take in a step: others may want some meanwhile. */
+static u64 step_clusters(struct qed_reclaim *reclaim)
+{
+	return clamp_t(u64, qed_space_nr_free(reclaim->space) / 2, 1,
+		       QED_TRIM_CLUSTERS);
+}
+
+static void trim_take(struct qed_reclaim *reclaim, struct qed_drop *drop)
+{
+	u64 next = take_unzeroed(reclaim, drop, reclaim->trim_next,
+				 READ_ONCE(reclaim->trim_end),
+				 step_clusters(reclaim));
+
+	spin_lock_irq(&reclaim->lock);
 	/* It may have been stopped. */
 	reclaim->trim_next = min(next, reclaim->trim_end);
 	spin_unlock_irq(&reclaim->lock);
@@ -332,17 +366,11 @@ static void trim_step(struct work_struct *work)
 	struct qed_reclaim *reclaim = container_of(work, struct qed_reclaim,
 						   trim_work);
 	struct qed_drop *drop = qed_drop_alloc(QED_TRIM_RUNS);
-	LIST_HEAD(drops);
 	bool more, writable;
 
 	if (drop) {
-		list_add(&drop->list, &drops);
 		trim_take(reclaim, drop);
-		if (drop->nr)
-			make_free(reclaim, &drops,
-				  pass_down(reclaim, &drops) > 0);
-		else
-			kfree(drop);
+		zero_taken(reclaim, drop);
 	}
 	writable = reclaim->client->may_write(reclaim);
 
@@ -407,6 +435,70 @@ bool qed_reclaim_trim_state(struct qed_reclaim *reclaim, u64 *next, u64 *end)
 	*end = reclaim->trim_end;
 	spin_unlock_irqrestore(&reclaim->lock, flags);
 	return trimming;
+}
+
+/*----------------------------------------------------------------
+ * Zeroing ahead
+ *----------------------------------------------------------------
+ */
+
+/* Number of free clusters that should be zero, too. */
+static u64 ahead_wanted(struct qed_reclaim *reclaim)
+{
+	u64 free = qed_space_nr_free(reclaim->space);
+	u64 zero = qed_space_nr_zero(reclaim->space);
+	u64 goal = min(reclaim->ahead, free);
+
+	return zero < goal ? goal - zero : 0;
+}
+
+/* Returns false if there is nothing more to do, or nothing can be done. */
+static bool ahead_some(struct qed_reclaim *reclaim)
+{
+	u64 most = min(ahead_wanted(reclaim), step_clusters(reclaim));
+	struct qed_drop *drop = qed_drop_alloc(QED_TRIM_RUNS);
+	u64 nr = qed_space_nr(reclaim->space), next, count = 0;
+	unsigned int i;
+	bool zero;
+
+	if (!drop)
+		return false;
+	next = take_unzeroed(reclaim, drop, reclaim->ahead_next, nr, most);
+	if (!drop->nr)
+		next = take_unzeroed(reclaim, drop, 0, nr, most);
+	reclaim->ahead_next = next;
+	for (i = 0; i < drop->nr; i++)
+		count += drop->runs[i].nr;
+	zero = zero_taken(reclaim, drop);
+	if (zero)
+		WRITE_ONCE(reclaim->nr_ahead, reclaim->nr_ahead + count);
+	return zero;
+}
+
+static void ahead_step(struct work_struct *work)
+{
+	struct qed_reclaim *reclaim = container_of(work, struct qed_reclaim,
+						   ahead_work);
+	bool more;
+
+	if (reclaim->client->begin_trim(reclaim))
+		return;
+	more = ahead_some(reclaim);
+	reclaim->client->end_trim(reclaim);
+	/* What else there is to reclaim comes before the next step. */
+	if (more)
+		qed_reclaim_zero_ahead(reclaim);
+}
+
+void qed_reclaim_zero_ahead(struct qed_reclaim *reclaim)
+{
+	if (!reclaim->ahead || !ahead_wanted(reclaim) ||
+	    qed_zero_way(&reclaim->zeroer) != QED_ZERO_UNMAP)
+		return;
+	spin_lock_irq(&reclaim->lock);
+	if (!reclaim->paused)
+		queue_work(reclaim->wq, &reclaim->ahead_work);
+	spin_unlock_irq(&reclaim->lock);
 }
 
 /*----------------------------------------------------------------
@@ -514,6 +606,7 @@ void qed_reclaim_pause(struct qed_reclaim *reclaim)
 	wake_up_all(&reclaim->wait);
 	spin_unlock_irq(&reclaim->lock);
 	trim_stop(reclaim);
+	flush_work(&reclaim->ahead_work);
 	flush_work(&reclaim->work);
 }
 
@@ -552,6 +645,7 @@ int qed_reclaim_init(struct qed_reclaim *reclaim, struct block_device *bdev,
 	init_waitqueue_head(&reclaim->wait);
 	INIT_WORK(&reclaim->work, reclaim_durable);
 	INIT_WORK(&reclaim->trim_work, trim_step);
+	INIT_WORK(&reclaim->ahead_work, ahead_step);
 
 	reclaim->current_gen = reclaim->generations;
 	r = qed_zeroer_init(&reclaim->zeroer, bdev);
@@ -593,6 +687,8 @@ void qed_reclaim_start(struct qed_reclaim *reclaim, struct qed_space *space,
 {
 	reclaim->space = space;
 	reclaim->cluster_bits = cluster_bits;
+	reclaim->ahead_next = 0;
+	WRITE_ONCE(reclaim->nr_ahead, 0);
 	qed_zeroer_reset(&reclaim->zeroer);
 	qed_reclaim_continue(reclaim);
 }

@@ -95,7 +95,10 @@ struct qed_generation {
  * @space: the space map, while loaded
  * @cluster_bits: log2 of the cluster size in sectors, while loaded
  * @lock: see there
- * @paused: @work and @trim_work are not queued, and end as soon as they can
+ * @ahead: so many free clusters are to be known to be zero; 0 for none
+ * @ahead_next: next cluster to look at for that; of @ahead_work alone
+ * @nr_ahead: clusters that it has zeroed
+ * @paused: none of the works is queued, and they end as soon as they can
  * @dropped: drops that no commit has collected
  * @committing: those that the current commit has collected, and earlier ones whose
  *	commit was not flushed
@@ -108,9 +111,10 @@ struct qed_generation {
  * @trim_end: where it ends
  * @lost_flushes: how many flushes of the image device have failed, whoever asked for them
  * @wait: for drops to become free, for a generation to be drained, for a pause
- * @wq: of @work and @trim_work, one at a time
+ * @wq: of the works, one at a time
  * @work: makes durable drops free
  * @trim_work: gives free clusters to the image device, step by step
+ * @ahead_work: zeroes some of them ahead, likewise
  */
 struct qed_reclaim {
 	struct qed_generation generations[2];
@@ -124,6 +128,9 @@ struct qed_reclaim {
 	bool passdown;
 	struct qed_space *space;
 	unsigned int cluster_bits;
+	u64 ahead;
+	u64 ahead_next;
+	u64 nr_ahead;
 
 	/* Protects what follows, up to @trim_end. Nests inside that of the cache. */
 	spinlock_t lock;
@@ -143,6 +150,7 @@ struct qed_reclaim {
 	struct workqueue_struct *wq;
 	struct work_struct work;
 	struct work_struct trim_work;
+	struct work_struct ahead_work;
 };
 
 /**
@@ -268,6 +276,18 @@ void qed_reclaim_wait(struct qed_reclaim *reclaim);
  *	cannot, or what begin_trim() says.
  */
 int qed_reclaim_trim(struct qed_reclaim *reclaim);
+
+/**
+ * qed_reclaim_zero_ahead() - see that some free clusters are known to be zero
+ * @reclaim: the reclaim
+ *
+ * As many as its user wants, if the device writes zeroes by itself. Clusters have been
+ * allocated, and a commit has told of them: so NEED_CHECK is set, and there is no more to
+ * zero than what was taken meanwhile.
+ *
+ * Context: Process context, without locks of metadata but that of commits.
+ */
+void qed_reclaim_zero_ahead(struct qed_reclaim *reclaim);
 
 /* How far trimming has come, in clusters. Context: Any. Returns if it goes on. */
 bool qed_reclaim_trim_state(struct qed_reclaim *reclaim, u64 *next, u64 *end);

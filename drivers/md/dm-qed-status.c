@@ -59,6 +59,7 @@ static void status_space(struct qed *qed, const struct qed_meta_stats *stats,
 		DMEMIT(" %llu/%llu", stats->scanned, stats->blocks);
 	else
 		DMEMIT(" -");
+	DMEMIT(" %llu", stats->ahead);
 	*pos = sz;
 }
 
@@ -67,6 +68,7 @@ static void status_space(struct qed *qed, const struct qed_meta_stats *stats,
  * <mapped>/<virtual clusters> <cached KiB>/<limit KiB> <dirty blocks>
  * <allocations in flight> <commits> <mode> <needs_check|->
  * <free>/<zeroed>/<reclaiming clusters> <queued bios> <trim> <check> <scan>
+ * <clusters zeroed ahead>
  */
 static void status_info(struct qed *qed, char *result, unsigned int maxlen)
 {
@@ -93,7 +95,8 @@ static void status_table(struct qed *qed, char *result, unsigned int maxlen)
 	unsigned int sz = 0;
 	unsigned int nr = f->read_only + f->error_if_no_space +
 			  f->ignore_discard + f->no_discard_passdown +
-			  2 * !!f->cache_kib + 2 * commit + 2 * !!f->low_water;
+			  2 * !!f->cache_kib + 2 * commit + 2 * !!f->low_water +
+			  2 * !!f->zero_ahead;
 
 	DMEMIT("%s", qed->dev->name);
 	if (nr)
@@ -112,6 +115,8 @@ static void status_table(struct qed *qed, char *result, unsigned int maxlen)
 		DMEMIT(" ignore_discard");
 	if (f->no_discard_passdown)
 		DMEMIT(" no_discard_passdown");
+	if (f->zero_ahead)
+		DMEMIT(" zero_ahead %llu", f->zero_ahead);
 }
 
 static void status_ima(struct qed *qed, char *result, unsigned int maxlen)
@@ -125,10 +130,11 @@ static void status_ima(struct qed *qed, char *result, unsigned int maxlen)
 	       (unsigned long long)qed_meta_guest_sectors(qed->meta));
 	DMEMIT(",read_only=%c,cache_kib=%u,commit_interval=%u",
 	       f->read_only ? 'y' : 'n', f->cache_kib, f->commit_ms);
-	DMEMIT(",error_if_no_space=%c,low_water=%llu,ignore_discard=%c,no_discard_passdown=%c;",
+	DMEMIT(",error_if_no_space=%c,low_water=%llu,ignore_discard=%c",
 	       f->error_if_no_space ? 'y' : 'n', f->low_water,
-	       f->ignore_discard ? 'y' : 'n',
-	       f->no_discard_passdown ? 'y' : 'n');
+	       f->ignore_discard ? 'y' : 'n');
+	DMEMIT(",no_discard_passdown=%c,zero_ahead=%llu;",
+	       f->no_discard_passdown ? 'y' : 'n', f->zero_ahead);
 }
 
 void qed_status(struct dm_target *ti, status_type_t type,

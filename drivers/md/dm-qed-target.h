@@ -50,7 +50,8 @@ struct qed_features {
 	bool zeroed;
 	u64 zeroed_from;		/* clusters */
 	u64 low_water;			/* clusters */
-	unsigned int cache_kib;
+	u64 zero_ahead;			/* clusters */
+	unsigned int cache_kib;		/* 0: by itself */
 	unsigned int commit_ms;
 };
 

@@ -391,6 +391,8 @@ static int parse_feature(struct dm_arg_set *as, struct qed_features *f,
 		return dm_read_arg(&commit_arg, as, &f->commit_ms, error);
 	if (!strcasecmp(arg, "low_water"))
 		return parse_u64(as, &f->low_water, arg, error);
+	if (!strcasecmp(arg, "zero_ahead"))
+		return parse_u64(as, &f->zero_ahead, arg, error);
 	if (!strcasecmp(arg, "zeroed_from")) {
 		f->zeroed = true;
 		return parse_u64(as, &f->zeroed_from, arg, error);
@@ -406,7 +408,7 @@ static int parse_features(struct dm_arg_set *as, struct qed_features *f,
 {
 	/* Every argument once, the value options with their values */
 	static const struct dm_arg count_arg = {
-		0, 12, "Invalid number of feature arguments"
+		0, 14, "Invalid number of feature arguments"
 	};
 	struct dm_arg_set group;
 	unsigned int argc;
@@ -581,6 +583,7 @@ static int qed_ctr(struct dm_target *ti, unsigned int argc, char **argv)
 	qed->meta = qed_meta_create(qed->bdev, &qed->client,
 				    qed->features.cache_kib,
 				    !qed->features.no_discard_passdown,
+				    qed->features.zero_ahead,
 				    &ti->error);
 	if (IS_ERR(qed->meta)) {
 		r = PTR_ERR(qed->meta);

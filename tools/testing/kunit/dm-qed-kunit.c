@@ -356,7 +356,7 @@ static int txn_init(struct kunit *test)
 				    FMODE_READ | FMODE_WRITE | FMODE_EXCL, t);
 	KUNIT_ASSERT_FALSE(test, IS_ERR(t->bdev));
 	make_image(test, t->bdev);
-	t->meta = qed_meta_create(t->bdev, &t->client, 64, true, &error);
+	t->meta = qed_meta_create(t->bdev, &t->client, 64, true, 0, &error);
 	KUNIT_ASSERT_FALSE(test, IS_ERR(t->meta));
 	KUNIT_ASSERT_EQ(test, 0, qed_meta_load(t->meta, &args));
 	flush_work(&t->meta->scan_work);

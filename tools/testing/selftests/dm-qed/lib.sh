@@ -687,6 +687,7 @@ get() {
 	trim=${s[14]}
 	check=${s[15]}
 	scan=${s[16]}
+	ahead=${s[17]}
 }
 
 # status NAME FIELD: one of them, for $(...)

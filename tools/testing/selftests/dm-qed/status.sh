@@ -14,7 +14,7 @@ t_info() {
 	image "$disk" $((64 * mb - 512))
 	qed q "$disk"
 	is "$(blk dm status "$pre-q")" \
-		"0 $((64 * mb / 512 - 1)) qed 128 5/2048 0/1024 0/64 0 0 0 rw - 2043/0/0 0 - - -" \
+		"0 $((64 * mb / 512 - 1)) qed 128 5/2048 0/1024 0/64 0 0 0 rw - 2043/0/0 0 - - - 0" \
 		"the status"
 	# a cluster and a table of four
 	io "$dev" write:0:512:1
@@ -77,8 +77,9 @@ t_table() {
 	lines "cache_kib 128 zeroed_from 5" "2 cache_kib 128"
 	lines "commit_interval 0" "2 commit_interval 0"
 	lines "no_discard_passdown ignore_discard" "2 ignore_discard no_discard_passdown"
-	lines "no_discard_passdown low_water 10 error_if_no_space ignore_discard commit_interval 7 cache_kib 64" \
-		"9 cache_kib 64 commit_interval 7 error_if_no_space low_water 10 ignore_discard no_discard_passdown"
+	lines "zero_ahead 0" ""
+	lines "no_discard_passdown zero_ahead 9 low_water 10 error_if_no_space ignore_discard commit_interval 7 cache_kib 64" \
+		"11 cache_kib 64 commit_interval 7 error_if_no_space low_water 10 ignore_discard no_discard_passdown zero_ahead 9"
 }
 
 t_message() {
@@ -122,7 +123,7 @@ t_ima() {
 	majmin=$(cat "/sys/class/block/${disk#/dev/}/dev")
 	qed q "$disk" cache_kib 128 low_water 5
 	measured=$(loads | tail -n "+$((before + 1))" | xxd -r -p)
-	matches "$measured" "target_name=qed,target_version=[0-9.]+,image_device_name=$majmin,cluster_sectors=128,image_sectors=131072,read_only=n,cache_kib=128,commit_interval=1000,error_if_no_space=n,low_water=5,ignore_discard=n,no_discard_passdown=n;" \
+	matches "$measured" "target_name=qed,target_version=[0-9.]+,image_device_name=$majmin,cluster_sectors=128,image_sectors=131072,read_only=n,cache_kib=128,commit_interval=1000,error_if_no_space=n,low_water=5,ignore_discard=n,no_discard_passdown=n,zero_ahead=0;" \
 		"what IMA has measured"
 }
 

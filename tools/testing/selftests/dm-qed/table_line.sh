@@ -67,9 +67,11 @@ t_numbers() {
 	done
 	line 'zeroed_from needs a number' "0 LEN qed DEV 1 zeroed_from"
 	line 'low_water needs a number' "0 LEN qed DEV 1 low_water"
+	line 'zero_ahead needs a number' "0 LEN qed DEV 1 zero_ahead"
 	for bad in -1 x 1k 18446744073709551616; do
 		line 'zeroed_from needs a number' "0 LEN qed DEV 2 zeroed_from $bad"
 		line 'low_water needs a number' "0 LEN qed DEV 2 low_water $bad"
+		line 'zero_ahead needs a number' "0 LEN qed DEV 2 zero_ahead $bad"
 	done
 }
 
