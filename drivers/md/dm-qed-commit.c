@@ -420,8 +420,8 @@ static int commit_running(struct qed_meta *meta, bool flush)
 	r = commit_rounds(meta, flush);
 	if (!r && flush)
 		meta->made = meta->begun;
-	/* Nothing is touched before the header says so. */
-	if (!r && qed_header_needs_check(meta))
+	/* Of an image that is only read, or that nobody has written to, nothing is touched. */
+	if (!r && READ_ONCE(meta->marked))
 		qed_reclaim_zero_ahead(&meta->reclaim);
 	if (r == -ENOSPC)
 		/* The blocks stay dirty, and the next commit writes them. */

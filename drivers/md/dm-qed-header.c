@@ -364,6 +364,17 @@ int qed_meta_begin(struct qed_meta *meta)
 	return r;
 }
 
+bool qed_begin_marked(struct qed_meta *meta)
+{
+	bool marked;
+
+	spin_lock_irq(&meta->cache.lock);
+	marked = meta->marked && !meta->frozen;
+	meta->changes += marked;
+	spin_unlock_irq(&meta->cache.lock);
+	return marked;
+}
+
 bool qed_end_change(struct qed_meta *meta, struct qed_block *block)
 {
 	meta->changes--;

@@ -133,6 +133,12 @@ int qed_header_clear_autoclear(struct qed_meta *meta);
 int qed_header_set_size(struct qed_meta *meta, u64 size);
 
 /*
+ * What qed_meta_begin() does, if NEED_CHECK has been set by somebody else, and not been
+ * cleared since: returns false otherwise, with nothing begun. Context: Process.
+ */
+bool qed_begin_marked(struct qed_meta *meta);
+
+/*
  * What qed_meta_end() does; returns whether somebody may wait for the block. Context: Any,
  * lock of the cache held.
  */

@@ -47,6 +47,11 @@ static int reclaim_begin_trim(struct qed_reclaim *reclaim)
 	return r;
 }
 
+static bool reclaim_begin_ahead(struct qed_reclaim *reclaim)
+{
+	return qed_begin_marked(container_of(reclaim, struct qed_meta, reclaim));
+}
+
 static void reclaim_end_trim(struct qed_reclaim *reclaim)
 {
 	struct qed_meta *meta = container_of(reclaim, struct qed_meta, reclaim);
@@ -81,6 +86,7 @@ static int reclaim_flush(struct qed_reclaim *reclaim)
 static const struct qed_reclaim_client reclaim_client = {
 	.more_space = reclaim_more_space,
 	.begin_trim = reclaim_begin_trim,
+	.begin_ahead = reclaim_begin_ahead,
 	.end_trim = reclaim_end_trim,
 	.may_write = reclaim_may_write,
 	.trimmed = reclaim_trimmed,
@@ -169,6 +175,11 @@ int qed_meta_close(struct qed_meta *meta)
 u64 qed_meta_reclaiming(struct qed_meta *meta)
 {
 	return qed_reclaim_nr(&meta->reclaim);
+}
+
+u64 qed_meta_nr_free(struct qed_meta *meta)
+{
+	return qed_reclaim_nr_free(&meta->reclaim);
 }
 
 int qed_meta_trim(struct qed_meta *meta)

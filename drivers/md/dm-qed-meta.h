@@ -414,6 +414,9 @@ int qed_meta_unmap(struct qed_meta *meta, struct qed_block *block, u64 cluster,
 /* Clusters that will become free after a commit with a flush. Context: Any. */
 u64 qed_meta_reclaiming(struct qed_meta *meta);
 
+/* Free clusters, and those that are only being zeroed. Context: Any. */
+u64 qed_meta_nr_free(struct qed_meta *meta);
+
 /**
  * qed_meta_throttle() - wait while too much is to be reclaimed
  * @meta: the loaded metadata

@@ -79,13 +79,17 @@ void qed_retry_nospace(struct qed *qed)
 
 int qed_grow(struct qed *qed)
 {
-	int r = qed_meta_grow(qed->meta);
+	int r;
 
+	/* Who finds that it has grown already finds that the writes have been told, too. */
+	mutex_lock(&qed->mode_mutex);
+	r = qed_meta_grow(qed->meta);
 	if (r > 0) {
 		DMINFO("%s: the image device has %llu clusters now",
 		       qed_name(qed), qed_space_nr(qed_meta_space(qed->meta)));
 		qed_retry_nospace(qed);
 	}
+	mutex_unlock(&qed->mode_mutex);
 	return r;
 }
 
@@ -191,8 +195,7 @@ static bool fails_without_space(struct qed *qed)
 
 static bool is_low(struct qed *qed)
 {
-	return qed_space_nr_free(qed_meta_space(qed->meta)) <
-	       qed->features.low_water;
+	return qed_meta_nr_free(qed->meta) < qed->features.low_water;
 }
 
 void qed_check_low_water(struct qed *qed)
@@ -460,7 +463,8 @@ static int out_of_space(struct qed *qed, struct qed_io *io, unsigned long seq)
 {
 	bool reclaiming = qed_meta_reclaiming(qed->meta);
 
-	if (qed_grow(qed) > 0)
+	/* It may just have become free, or be there. Then it is no shortage. */
+	if (qed_grow(qed) > 0 || READ_ONCE(qed->nospace_seq) != seq)
 		return 0;
 	if (reclaiming)
 		want_flush(qed);

@@ -147,7 +147,8 @@ void qed_retry_nospace(struct qed *qed);
  * qed_grow() - follow the growth of the image device
  * @qed: the target
  *
- * If there is more space, who waits for it tries again.
+ * If there is more space, who waits for it tries again; so does who has found none before,
+ * as nospace_seq tells on return, whoever it was that has seen the growth first.
  *
  * Context: Process context, may sleep; memory does not wait for I/O.
  * Return: 1 if there is more space, 0, or -ENOMEM.

@@ -225,6 +225,12 @@ static void make_free(struct qed_reclaim *reclaim, struct list_head *drops,
 		cond_resched();
 	}
 
+	/*
+	 * Who has found no cluster tries again if they have been told since, and else sees
+	 * that some are on their way: until then they count, and who waits for them by
+	 * that is told, too.
+	 */
+	reclaim->client->more_space(reclaim);
 	spin_lock_irq(&reclaim->lock);
 	reclaim->nr_runs -= nr_runs;
 	reclaim->nr_clusters -= nr_clusters;
@@ -310,6 +316,11 @@ static u64 take_unzeroed(struct qed_reclaim *reclaim, struct qed_drop *drop,
 	u64 left = most;
 	struct qed_run run;
 
+	/* First: who finds no cluster any more is to see that some come back. */
+	spin_lock_irq(&reclaim->lock);
+	reclaim->nr_clusters += most;
+	reclaim->nr_taken += most;
+	spin_unlock_irq(&reclaim->lock);
 	while (drop->nr < drop->max && left &&
 	       qed_space_take_unzeroed(reclaim->space, next, end, left, &run)) {
 		qed_drop_add(drop, run.first, run.nr);
@@ -321,25 +332,39 @@ static u64 take_unzeroed(struct qed_reclaim *reclaim, struct qed_drop *drop,
 
 	spin_lock_irq(&reclaim->lock);
 	reclaim->nr_runs += drop->nr;
-	reclaim->nr_clusters += most - left;
+	reclaim->nr_clusters -= left;
+	reclaim->nr_taken -= left;
 	spin_unlock_irq(&reclaim->lock);
 	return next;
 }
 
-/* Returns true if what was taken is free again, and durably zero; frees the drop. */
-static bool zero_taken(struct qed_reclaim *reclaim, struct qed_drop *drop)
+/*
+ * What was taken becomes free again. Returns how much of it is durably zero now: all or
+ * nothing; frees the drop.
+ */
+static u64 zero_taken(struct qed_reclaim *reclaim, struct qed_drop *drop)
 {
+	u64 nr = 0;
 	LIST_HEAD(drops);
+	unsigned int i;
 	bool zero;
 
 	if (!drop->nr) {
 		kfree(drop);
-		return false;
+		/* Somebody may wait for what has been counted for a moment. */
+		reclaim->client->more_space(reclaim);
+		return 0;
 	}
+	for (i = 0; i < drop->nr; i++)
+		nr += drop->runs[i].nr;
 	list_add(&drop->list, &drops);
 	zero = pass_down(reclaim, &drops) > 0;
 	make_free(reclaim, &drops, zero);
-	return zero;
+
+	spin_lock_irq(&reclaim->lock);
+	reclaim->nr_taken -= nr;
+	spin_unlock_irq(&reclaim->lock);
+	return zero ? nr : 0;
 }
 
 /* Clusters to take in a step: others may want some meanwhile. */
@@ -457,9 +482,7 @@ static bool ahead_some(struct qed_reclaim *reclaim)
 {
 	u64 most = min(ahead_wanted(reclaim), step_clusters(reclaim));
 	struct qed_drop *drop = qed_drop_alloc(QED_TRIM_RUNS);
-	u64 nr = qed_space_nr(reclaim->space), next, count = 0;
-	unsigned int i;
-	bool zero;
+	u64 nr = qed_space_nr(reclaim->space), next, zeroed;
 
 	if (!drop)
 		return false;
@@ -467,12 +490,20 @@ static bool ahead_some(struct qed_reclaim *reclaim)
 	if (!drop->nr)
 		next = take_unzeroed(reclaim, drop, 0, nr, most);
 	reclaim->ahead_next = next;
-	for (i = 0; i < drop->nr; i++)
-		count += drop->runs[i].nr;
-	zero = zero_taken(reclaim, drop);
-	if (zero)
-		WRITE_ONCE(reclaim->nr_ahead, reclaim->nr_ahead + count);
-	return zero;
+	zeroed = zero_taken(reclaim, drop);
+	WRITE_ONCE(reclaim->nr_ahead, reclaim->nr_ahead + zeroed);
+	return zeroed;
+}
+
+static void queue_ahead(struct qed_reclaim *reclaim)
+{
+	if (!ahead_wanted(reclaim) ||
+	    qed_zero_way(&reclaim->zeroer) != QED_ZERO_UNMAP)
+		return;
+	spin_lock_irq(&reclaim->lock);
+	if (!reclaim->paused)
+		queue_work(reclaim->wq, &reclaim->ahead_work);
+	spin_unlock_irq(&reclaim->lock);
 }
 
 static void ahead_step(struct work_struct *work)
@@ -481,24 +512,27 @@ static void ahead_step(struct work_struct *work)
 						   ahead_work);
 	bool more;
 
-	if (reclaim->client->begin_trim(reclaim))
+	if (!reclaim->client->begin_ahead(reclaim))
 		return;
 	more = ahead_some(reclaim);
 	reclaim->client->end_trim(reclaim);
 	/* What else there is to reclaim comes before the next step. */
 	if (more)
-		qed_reclaim_zero_ahead(reclaim);
+		queue_ahead(reclaim);
 }
 
+/* What has failed, too, is tried again for new clusters only: an idle image comes to rest. */
 void qed_reclaim_zero_ahead(struct qed_reclaim *reclaim)
 {
-	if (!reclaim->ahead || !ahead_wanted(reclaim) ||
-	    qed_zero_way(&reclaim->zeroer) != QED_ZERO_UNMAP)
+	u64 used, allocated;
+
+	if (!reclaim->ahead)
 		return;
-	spin_lock_irq(&reclaim->lock);
-	if (!reclaim->paused)
-		queue_work(reclaim->wq, &reclaim->ahead_work);
-	spin_unlock_irq(&reclaim->lock);
+	qed_space_count(reclaim->space, &used, &allocated);
+	if (allocated == reclaim->ahead_allocated)
+		return;
+	reclaim->ahead_allocated = allocated;
+	queue_ahead(reclaim);
 }
 
 /*----------------------------------------------------------------
@@ -569,6 +603,15 @@ void qed_reclaim_durable(struct qed_reclaim *reclaim)
 u64 qed_reclaim_nr(struct qed_reclaim *reclaim)
 {
 	return READ_ONCE(reclaim->nr_clusters);
+}
+
+/* They are taken, or come back, at any time: rather too many than too few. */
+u64 qed_reclaim_nr_free(struct qed_reclaim *reclaim)
+{
+	u64 before = READ_ONCE(reclaim->nr_taken);
+	u64 free = qed_space_nr_free(reclaim->space);
+
+	return free + max(before, READ_ONCE(reclaim->nr_taken));
 }
 
 bool qed_reclaim_is_full(struct qed_reclaim *reclaim)
@@ -688,6 +731,7 @@ void qed_reclaim_start(struct qed_reclaim *reclaim, struct qed_space *space,
 	reclaim->space = space;
 	reclaim->cluster_bits = cluster_bits;
 	reclaim->ahead_next = 0;
+	reclaim->ahead_allocated = 0;
 	WRITE_ONCE(reclaim->nr_ahead, 0);
 	qed_zeroer_reset(&reclaim->zeroer);
 	qed_reclaim_continue(reclaim);
@@ -709,5 +753,6 @@ void qed_reclaim_stop(struct qed_reclaim *reclaim)
 		drain(reclaim);
 	reclaim->nr_runs = 0;
 	reclaim->nr_clusters = 0;
+	reclaim->nr_taken = 0;
 	reclaim->space = NULL;
 }

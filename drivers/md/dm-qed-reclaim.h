@@ -54,6 +54,8 @@ struct qed_drop {
  * @more_space: clusters have become free
  * @begin_trim: free clusters are about to be touched, also those above the
  *	high-water mark; returns 0, or an error if they are not to be
+ * @begin_ahead: the same, unless the image counts as clean; returns false if they are not
+ *	to be touched
  * @end_trim: that is over, or has not begun after all
  * @trimmed: after @end_trim, the trim has come to its end
  * @may_write: is anything to be written to clusters that no table refers to?
@@ -64,6 +66,7 @@ struct qed_drop {
 struct qed_reclaim_client {
 	void (*more_space)(struct qed_reclaim *reclaim);
 	int (*begin_trim)(struct qed_reclaim *reclaim);
+	bool (*begin_ahead)(struct qed_reclaim *reclaim);
 	void (*end_trim)(struct qed_reclaim *reclaim);
 	void (*trimmed)(struct qed_reclaim *reclaim);
 	bool (*may_write)(struct qed_reclaim *reclaim);
@@ -97,6 +100,8 @@ struct qed_generation {
  * @lock: see there
  * @ahead: so many free clusters are to be known to be zero; 0 for none
  * @ahead_next: next cluster to look at for that; of @ahead_work alone
+ * @ahead_allocated: how many clusters had been allocated when it was asked for last; of
+ *	the caller of qed_reclaim_zero_ahead()
  * @nr_ahead: clusters that it has zeroed
  * @paused: none of the works is queued, and they end as soon as they can
  * @dropped: drops that no commit has collected
@@ -105,7 +110,9 @@ struct qed_generation {
  * @durable: those that @work has to do
  * @working: it does some
  * @nr_runs: of all drops that are not free yet
- * @nr_clusters: of them, and of those that are being trimmed
+ * @nr_clusters: of them, and of those that are being trimmed or zeroed ahead, or are
+ *	about to be
+ * @nr_taken: the latter alone
  * @trimming: from qed_reclaim_trim() to the end of its last step
  * @trim_next: next cluster to look at
  * @trim_end: where it ends
@@ -130,6 +137,7 @@ struct qed_reclaim {
 	unsigned int cluster_bits;
 	u64 ahead;
 	u64 ahead_next;
+	u64 ahead_allocated;
 	u64 nr_ahead;
 
 	/* Protects what follows, up to @trim_end. Nests inside that of the cache. */
@@ -141,6 +149,7 @@ struct qed_reclaim {
 	bool working;
 	u64 nr_runs;
 	u64 nr_clusters;
+	u64 nr_taken;
 	bool trimming;
 	u64 trim_next;
 	u64 trim_end;
@@ -259,6 +268,9 @@ void qed_reclaim_durable(struct qed_reclaim *reclaim);
 /* Clusters on their way to free space. Context: Any. */
 u64 qed_reclaim_nr(struct qed_reclaim *reclaim);
 
+/* Free clusters, and those that a trim has taken for a while. Context: Any. */
+u64 qed_reclaim_nr_free(struct qed_reclaim *reclaim);
+
 /* Are there so many drops that no more should be made? Context: Any. */
 bool qed_reclaim_is_full(struct qed_reclaim *reclaim);
 
@@ -281,11 +293,11 @@ int qed_reclaim_trim(struct qed_reclaim *reclaim);
  * qed_reclaim_zero_ahead() - see that some free clusters are known to be zero
  * @reclaim: the reclaim
  *
- * As many as its user wants, if the device writes zeroes by itself. Clusters have been
- * allocated, and a commit has told of them: so NEED_CHECK is set, and there is no more to
- * zero than what was taken meanwhile.
+ * As many as its user wants, if the device writes zeroes by itself, and if clusters have
+ * been allocated since it was called last. To be called after a commit, while NEED_CHECK
+ * is set.
  *
- * Context: Process context, without locks of metadata but that of commits.
+ * Context: Process context, with the lock of commits, and no other of the metadata.
  */
 void qed_reclaim_zero_ahead(struct qed_reclaim *reclaim);
 

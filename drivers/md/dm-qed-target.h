@@ -98,7 +98,7 @@ struct qed {
 	struct bio_set clones;		/* they have the vectors of the guest's bio */
 	struct bio_set composed;	/* and these their own */
 
-	/* Serialises changes of the mode, what depends on it, low_water events. */
+	/* Serialises changes of the mode, what depends on it, low_water events, growth. */
 	struct mutex mode_mutex;
 	bool no_space_expired;		/* who waits for space has waited too long */
 	bool low_water_reached;

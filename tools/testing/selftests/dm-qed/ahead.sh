@@ -115,6 +115,29 @@ t_all() {
 	sound "$disk"
 }
 
+# What is free again, and not zero, waits until something is allocated: who only discards
+# comes to rest.
+t_given_back() {
+	stack 4
+	# shellcheck disable=SC2086	# two words
+	qed q "$disk" no_discard_passdown zero_ahead 1000000 $late
+	io "$dev" "write:0:$((8 * c)):0x11"
+	commit q
+	# 64 clusters: header, two tables of four, and what is written
+	is_ahead 47 47 "at first"
+	io "$dev" "discard:0:$((8 * c))"
+	commit q
+	wait_for 20 status_is q reclaiming 0
+	commit q
+	is_ahead 47 47 "after a discard"
+	io "$dev" "write:0:$c:0x22"
+	commit q
+	# the table has gone, too
+	is_ahead 54 59 "after a write"
+	dm_remove q
+	sound "$disk"
+}
+
 # A device that does not write zeroes by itself is left alone.
 t_cannot() {
 	null a 16 discard=1
@@ -139,13 +162,46 @@ t_load() {
 		dm_resume q
 	done
 	wait "$pid"
-	at_least "$i" 5 "the number of suspends"
+	at_least "$i" 2 "the number of suspends"
 	dm_remove q
 	sound "$disk"
+}
+
+# Only what may be written is zeroed: the header of this one says that it is to be checked.
+t_read_only() {
+	stack
+	qed q "$disk" zero_ahead 32
+	io "$dev" "write:0:4096:0x11" flush
+	cp "$tmp/file" "$tmp/copy"
+	is_dirty "$tmp/copy"
+	loop "$tmp/copy"
+	qed r "$dev" read_only zero_ahead 32
+	commit r
+	io "$dev" "read:0:4096:0x11" flush
+	is "$(status r ahead)" 0 "what was zeroed ahead"
+}
+
+# An image that is to be checked, which nobody writes to, is left alone, and clean soon.
+t_unused() {
+	stack
+	qed q "$disk" zero_ahead 32 commit_interval 20
+	io "$dev" "write:0:4096:0x11" flush
+	is_ahead 32 32 "by its first user"
+	cp "$tmp/file" "$tmp/copy"
+	is_dirty "$tmp/copy"
+	loop "$tmp/copy"
+	qed r "$dev" zero_ahead 32
+	wait_for 30 status_is r needs_check -
+	sleep 1
+	is "$(status r needs_check)" - "NEED_CHECK"
+	is "$(status r ahead)" 0 "what was zeroed ahead"
 }
 
 run t_bound "as many as wanted, and not before the first write" \
 	"counts t_no_fill" "neither fill nor order on space that was used before" \
 	t_all "all of the free space" \
+	t_given_back "what becomes free" \
+	t_read_only "not of an image that is only read" \
+	t_unused "nor of one that nobody has written to" \
 	t_cannot "not where the device would write the zeroes" \
 	t_load "beside all else"
