@@ -162,11 +162,11 @@ int qed_meta_close(struct qed_meta *meta)
 	int r;
 
 	stop_scan(meta);
+	/* What it leaves is free, but not known to be zero: no reason to wait, or to begin. */
+	qed_reclaim_pause(&meta->reclaim);
 	r = qed_meta_commit(meta, true);
 	if (r)
 		return r;
-	/* What it has left is free, but not known to be zero: no reason to wait. */
-	qed_reclaim_pause(&meta->reclaim);
 	r = qed_header_clean(meta);
 	/* Nothing is lost: the next activation finds free space by a scan. */
 	return r == -ENOSPC ? 0 : r;
