@@ -79,19 +79,35 @@ def discard(path, pieces):
     return seconds
 
 
-def dm_status(name):
-    """The status line of a device-mapper device with one target.
+# struct dm_ioctl, see linux/dm-ioctl.h
+DM_HEAD = struct.Struct("=IIIIIIiIIIQ128s129s7x")
+DM_SUSPEND, DM_STATUS = 0xc138fd06, 0xc138fd0c
+DM_SUSPEND_FLAG, DM_NOFLUSH_FLAG = 1 << 1, 1 << 11
 
-    Asked of the kernel itself: dmsetup would take milliseconds to begin.
-    """
-    table_status, no_flush = 0xc138fd0c, 1 << 11
-    head, spec, size = struct.Struct("=IIIIIIiIIIQ128s129s7x"), struct.Struct("=QQiI16s"), 4096
-    buffer = bytearray(size)
-    head.pack_into(buffer, 0, 4, 0, 0, size, head.size, 0, 0, no_flush, 0, 0, 0,
-                   name.encode(), b"")
+
+def dm_ask(number, name, flags):
+    """Ask the kernel itself: dmsetup would take milliseconds to begin. Returns the buffer."""
+    buffer = bytearray(4096)
+    DM_HEAD.pack_into(buffer, 0, 4, 0, 0, len(buffer), DM_HEAD.size, 0, 0, flags, 0, 0, 0,
+                      name.encode(), b"")
     with open("/dev/mapper/control", "rb") as control:
-        fcntl.ioctl(control, table_status, buffer)
-    where = head.unpack_from(buffer)[4]
+        fcntl.ioctl(control, number, buffer)
+    return buffer
+
+
+def dm_pause(name):
+    """Seconds from the begin of a suspend to the end of the resume."""
+    start = time.monotonic()
+    dm_ask(DM_SUSPEND, name, DM_SUSPEND_FLAG)
+    dm_ask(DM_SUSPEND, name, 0)
+    return time.monotonic() - start
+
+
+def dm_status(name):
+    """The status line of a device-mapper device with one target."""
+    spec = struct.Struct("=QQiI16s")
+    buffer = dm_ask(DM_STATUS, name, DM_NOFLUSH_FLAG)
+    where = DM_HEAD.unpack_from(buffer)[4]
     start, length, _, _, kind = spec.unpack_from(buffer, where)
     text = bytes(buffer[where + spec.size:]).split(b"\0")[0]
     return "%d %d %s %s" % (start, length, kind.rstrip(b"\0").decode(), text.decode())

@@ -219,6 +219,7 @@ class Row:
 ABOVE_LINEAR = 250
 ABSOLUTE = "6.1"                # what the bounds that compare with nothing are for
 ALLOCATE = 13600
+PAUSE = 2000                    # us, above dm-linear's
 
 
 def instruction_rows(kernel, boots):
@@ -241,4 +242,8 @@ def instruction_rows(kernel, boots):
                     ("<=", ALLOCATE) if kernel == ABSOLUTE else None,
                     {stack: [boot[stack]["allocate"] for boot in boots]
                      for stack in boots[0] if stack != "raw"}, void))
+    rows.append(Row(group, "suspend and resume when idle, us, above dm-linear", 0,
+                    ("<=", PAUSE),
+                    {stack: [boot[stack]["pause"] - boot["dm-linear"]["pause"] for boot in boots]
+                     for stack in boots[0] if stack not in ("raw", "dm-linear")}))
     return rows
