@@ -56,6 +56,7 @@ static int hooked_submit_wait(struct bio *bio)
 
 #include "dm-qed-geometry.c"
 #include "dm-qed-record.c"
+#include "dm-qed-owner.c"
 #include "dm-qed-space.c"
 #include "dm-qed-cache.c"
 #include "dm-qed-check.c"
@@ -339,7 +340,7 @@ static void make_image(struct kunit *test, struct block_device *bdev)
 
 static int txn_init(struct kunit *test)
 {
-	struct qed_load_args args = {};
+	struct qed_load_args args = { .host = "kunit" };
 	struct txn_test *t = kunit_kzalloc(test, sizeof(*t), GFP_KERNEL);
 	char *error;
 
@@ -756,7 +757,7 @@ static void unmap_paused(struct kunit *test)
 static void unmap_unloaded(struct kunit *test)
 {
 	struct txn_test *t = test->priv;
-	struct qed_load_args args = {};
+	struct qed_load_args args = { .host = "kunit" };
 	struct qed_extent ext;
 
 	unmap_under_way(test, &ext);
@@ -767,6 +768,7 @@ static void unmap_unloaded(struct kunit *test)
 	qed_meta_unload(t->meta);
 	KUNIT_EXPECT_NULL(test, t->meta->reclaim.draining);
 	KUNIT_ASSERT_EQ(test, 0, qed_meta_load(t->meta, &args));
+	flush_work(&t->meta->scan_work);
 	KUNIT_EXPECT_FALSE(test, qed_space_is_used(t->meta->space, 3));
 	KUNIT_EXPECT_EQ(test, 1, unmap(test, 3, 1, 1));
 	KUNIT_EXPECT_EQ(test, 0, qed_meta_commit(t->meta, true));
