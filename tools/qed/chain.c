@@ -8,9 +8,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "chain.h"
+#include "descriptors.h"
 #include "header.h"
 #include "open.h"
 
@@ -48,40 +48,10 @@ static char *resolve(const char *above, const char *name)
 	return path;
 }
 
-/* Sets @name to what the header has, to be freed. Return: 1, 0 if that is none, or an error */
-static int read_name(struct qed_image *img, char **name)
-{
-	u32 size = le32toh(img->header.backing_filename_size);
-	int r;
-
-	if (!(le64toh(img->header.features) & QED_F_BACKING_FILE) || !size)
-		return 0;
-	if (size > QED_MAX_BACKING_NAME)
-		return -ENAMETOOLONG;
-	*name = calloc(1, size + 1);
-	if (!*name)
-		return -ENOMEM;
-	r = qed_read(img, *name, le32toh(img->header.backing_filename_offset), size);
-	if (!r && strlen(*name) != size)
-		r = -EINVAL;
-	return r ? r : 1;
-}
-
 /*----------------------------------------------------------------
  * Images
  *----------------------------------------------------------------
  */
-
-static bool is_same(const struct qed_image *one, const struct qed_image *other)
-{
-	struct stat a, b;
-
-	if (fstat(one->fd, &a) || fstat(other->fd, &b))
-		return false;
-	if (S_ISBLK(a.st_mode) && S_ISBLK(b.st_mode))
-		return a.st_rdev == b.st_rdev;
-	return a.st_dev == b.st_dev && a.st_ino == b.st_ino;
-}
 
 /* Is it what the header above says? */
 static int judge(const struct qed_chain *chain, const struct qed_image *img, bool is_raw)
@@ -90,7 +60,7 @@ static int judge(const struct qed_chain *chain, const struct qed_image *img, boo
 	unsigned int i;
 
 	for (i = 0; i < chain->nr; i++) {
-		if (!is_same(chain->images[i], img))
+		if (!qed_is_same_file(chain->images[i]->fd, img->fd))
 			continue;
 		snprintf(message, sizeof(message), "is below itself");
 		return -ELOOP;
@@ -107,45 +77,60 @@ static int add(struct qed_chain *chain, const char *path, bool is_raw, const cha
 	struct qed_image *img = calloc(1, sizeof(*img));
 	int r;
 
-	if (!img)
+	if (!img) {
+		snprintf(message, sizeof(message), "%s", strerror(ENOMEM));
 		return -ENOMEM;
-	r = qed_image_open(img, path, false, chain->force, error);
-	if (r) {
-		free(img);
-		return r;
 	}
+	r = qed_image_open(img, path, false, chain->force, error);
+	if (r)
+		goto bad_open;
 	*error = message;
 	r = judge(chain, img, is_raw);
-	if (r) {
-		qed_image_close(img);
-		free(img);
-		return r;
-	}
+	if (r)
+		goto bad_image;
 	chain->images[chain->nr++] = img;
 	chain->is_raw = is_raw;
 	return 0;
+
+bad_image:
+	qed_image_close(img);
+bad_open:
+	free(img);
+	return r;
+}
+
+/* Sets @path to that of what is below an image. Return: 1, 0 if there is none, or an error */
+static int find_below(const struct qed_image *above, char **path)
+{
+	char *name;
+	int r = qed_backing_name(above, &name);
+
+	if (!r && !name)
+		return 0;
+	if (!r && strlen(name) != le32toh(above->header.backing_filename_size))
+		r = -EINVAL;
+	if (r) {
+		snprintf(message, sizeof(message), "the name of its backing file: %s",
+			 strerror(-r));
+	} else {
+		*path = resolve(above->path, name);
+		if (!*path)
+			snprintf(message, sizeof(message),
+				 "its backing file is neither a file nor a device: %.400s", name);
+		r = *path ? 1 : -EPROTONOSUPPORT;
+	}
+	free(name);
+	return r;
 }
 
 int qed_chain_next(struct qed_chain *chain, const char **path, const char **error)
 {
-	struct qed_image *above = chain->images[chain->nr - 1];
-	char *name = NULL, **below = &chain->paths[chain->nr];
-	int r = chain->is_raw ? 0 : read_name(above, &name);
+	const struct qed_image *above = chain->images[chain->nr - 1];
+	char **below = &chain->paths[chain->nr];
+	int r = chain->is_raw ? 0 : find_below(above, below);
 
 	*path = above->path;
 	*error = message;
-	if (r < 0)
-		snprintf(message, sizeof(message), "the name of its backing file: %s",
-			 strerror(-r));
-	if (r > 0) {
-		*below = resolve(above->path, name);
-		if (!*below) {
-			snprintf(message, sizeof(message),
-				 "its backing file is neither a file nor a device: %.400s", name);
-			r = -EPROTONOSUPPORT;
-		}
-	}
-	free(name);
 	if (r <= 0)
 		return r;
 	*path = *below;

@@ -144,9 +144,30 @@ static int read_fd(int fd, void *buf, u64 offset, u64 length)
 	return 0;
 }
 
-int qed_read(struct qed_image *img, void *buf, u64 offset, u64 length)
+int qed_read(const struct qed_image *img, void *buf, u64 offset, u64 length)
 {
 	return read_fd(img->fd, buf, offset, length);
+}
+
+int qed_backing_name(const struct qed_image *img, char **name)
+{
+	u32 size = le32toh(img->header.backing_filename_size);
+	int r;
+
+	*name = NULL;
+	if (!(le64toh(img->header.features) & QED_F_BACKING_FILE) || !size)
+		return 0;
+	if (size > QED_MAX_BACKING_NAME)
+		return -ENAMETOOLONG;
+	*name = calloc(1, size + 1);
+	if (!*name)
+		return -ENOMEM;
+	r = qed_read(img, *name, le32toh(img->header.backing_filename_offset), size);
+	if (r) {
+		free(*name);
+		*name = NULL;
+	}
+	return r;
 }
 
 int qed_read_table(struct qed_image *img, void *buf, u64 offset, u64 length)

@@ -174,10 +174,19 @@ enum qed_defect qed_entry_defect(const struct qed_image *img, u64 entry, u64 clu
  *
  * Return: 0 or what failed.
  */
-int qed_read(struct qed_image *img, void *buf, u64 offset, u64 length);
+int qed_read(const struct qed_image *img, void *buf, u64 offset, u64 length);
 
 /* The same for tables: all of this is aligned to QED_ALIGNMENT. */
 int qed_read_table(struct qed_image *img, void *buf, u64 offset, u64 length);
+
+/**
+ * qed_backing_name() - read the name of the backing file
+ * @img: the image
+ * @name: as it is in the header, to be freed; NULL if there is none, or an error
+ *
+ * Return: 0, -ENAMETOOLONG if it is longer than is legal, or what failed.
+ */
+int qed_backing_name(const struct qed_image *img, char **name);
 
 /* A buffer for a piece of a table, to be freed; NULL if there is no memory */
 void *qed_alloc_piece(const struct qed_image *img);

@@ -148,9 +148,9 @@ void json_finding(struct qed_reporter *reporter, const struct qed_finding *findi
 
 static void add_geometry(struct json_object *object, const struct qed_image *img)
 {
-	char *name = backing_name(img);
+	char *name;
 
-	if (name)
+	if (!qed_backing_name(img, &name) && name)
 		add_path(object, "backing-filename", name);
 	free(name);
 	if (!has_geometry(img))

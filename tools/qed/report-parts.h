@@ -25,9 +25,6 @@ u64 sum_findings(const u64 *by_code, enum qed_severity severity);
 /* In bytes */
 u64 peak_memory(void);
 
-/* The name of the backing file as it is in the header, to be freed; NULL if there is none */
-char *backing_name(const struct qed_image *img);
-
 /* Is the geometry of the image known? */
 static inline bool has_geometry(const struct qed_image *img)
 {

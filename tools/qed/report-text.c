@@ -206,12 +206,12 @@ static void print_geometry(const struct qed_reporter *reporter)
 static void print_features(const struct qed_reporter *reporter)
 {
 	u64 features = le64toh(reporter->img->header.features);
-	char *name = backing_name(reporter->img), *escaped;
+	char *name, *escaped;
 
 	if (features & QED_F_NEED_CHECK)
 		printf("%s: NEED_CHECK is set: not closed, or not repaired to the end\n",
 		       reporter->name);
-	if (name) {
+	if (!qed_backing_name(reporter->img, &name) && name) {
 		escaped = qed_escape(name);
 		printf("%s: backing file%s: %s\n", reporter->name,
 		       features & QED_F_BACKING_FORMAT_NO_PROBE ? ", raw" : "", escaped);

@@ -122,24 +122,6 @@ u64 peak_memory(void)
 	return kib * 1024;
 }
 
-char *backing_name(const struct qed_image *img)
-{
-	u32 offset = le32toh(img->header.backing_filename_offset);
-	u32 size = le32toh(img->header.backing_filename_size);
-	struct qed_image copy = *img;
-	char *name;
-
-	if (!(le64toh(img->header.features) & QED_F_BACKING_FILE) || !size ||
-	    size > QED_MAX_BACKING_NAME)
-		return NULL;
-	name = calloc(1, size + 1);
-	if (name && qed_read(&copy, name, offset, size)) {
-		free(name);
-		name = NULL;
-	}
-	return name;
-}
-
 bool is_listed(struct qed_reporter *reporter, const struct qed_finding *finding)
 {
 	return ++reporter->listed[finding->code] <= QED_MAX_LISTED || reporter->verbose;
