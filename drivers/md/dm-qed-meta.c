@@ -410,6 +410,20 @@ static int size_cache(struct qed_meta *meta)
 				   default_cache(nr));
 }
 
+/*
+ * What is going to be read may be in the cache of the disk only, which has outlived whoever
+ * wrote it. Nothing follows from it before it is durable.
+ */
+static int flush_found(struct qed_meta *meta)
+{
+	int r = qed_flush(meta);
+
+	if (r)
+		DMERR("%s: cannot flush the image device: error %d",
+		      meta->client->name, r);
+	return r;
+}
+
 int qed_meta_load(struct qed_meta *meta, const struct qed_load_args *args)
 {
 	char *error;
@@ -425,6 +439,8 @@ int qed_meta_load(struct qed_meta *meta, const struct qed_load_args *args)
 
 	if (!args->readonly)
 		r = alloc_counts(meta);
+	if (!r && !args->readonly && qed_header_needs_check(meta))
+		r = flush_found(meta);
 	/* Space first: its scan finds more, and says more, about a bad L1. */
 	if (!r && !args->readonly && qed_header_needs_check(meta))
 		r = load_space(meta);

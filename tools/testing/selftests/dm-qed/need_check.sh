@@ -97,6 +97,44 @@ t_inherited() {
 	wait_for 20 is_clean "$disk"
 }
 
+# What is found in the tables may be in the cache of the disk only, if somebody else has crashed: it
+# is durable before anything follows from it. The cache of a block of the table is a device of its
+# own, and that block of $disk is what is durable.
+t_volatile() {
+	local cache table=$((5 * c)) lower
+
+	null b 1 cache_size=1
+	cache=$dev
+	null a 1
+	disk=$dev
+	image "$disk" $((64 * mb))
+	# all that there is
+	qed q "$disk"
+	io "$dev" "write:0:$((7 * c)):0x11"
+	dm_remove q
+	blk poke "$disk" 16 2
+	dd if="$disk" of="$cache" bs=4096 skip=$((table / 4096)) count=1 oflag=direct status=none
+	# the last of these clusters is free, in the cache
+	blk poke "$cache" $((6 * 8)) 0
+	dm l "0 $((table / 512)) linear $disk 0
+$((table / 512)) 8 linear $cache 0
+$((table / 512 + 8)) $((11 * c / 512 - 8)) linear $disk $((table / 512 + 8))"
+	lower=$dev
+	io_start "$cache"
+	qed q "$lower" commit_interval 3600000
+	io "$dev" "read:$((6 * c)):$c:0" "write:$((20 * c)):$c:0x22"
+	io_end "$cache"
+
+	# the power fails
+	[ "$flushes" = 0 ] ||
+		dd if="$cache" of="$disk" bs=4096 seek=$((table / 4096)) count=1 oflag=direct status=none
+	blk dm wipe "$pre-q"
+	dm_remove q
+	qed q "$disk" read_only
+	io "$dev" "read:$((6 * c)):$c:0" || io "$dev" "read:$((6 * c)):$c:0x11" ||
+		fail "a cluster has what belongs to another one"
+}
+
 t_autoclear() {
 	null a 128
 	disk=$dev
@@ -196,6 +234,7 @@ run t_life "set by allocations only, cleared by suspend and removal" \
 	t_idle "cleared after five idle seconds" \
 	t_idle_durable "cleared only when all is durable" \
 	t_inherited "an image that somebody else has left" \
+	t_volatile "one of which the disk has not made all durable" \
 	t_autoclear "unknown autoclear bits are cleared" \
 	t_record "a record is read, and void before anything is written" \
 	t_record_qemu "QEMU reads images with a record, and clears bit 63 to write" \
