@@ -197,7 +197,7 @@ static int finish(struct qed_repair *repair)
 		if (finding.action)
 			header.features &= ~htole64(QED_F_NEED_CHECK);
 		/* what was copied already is leaked, for the next run as well */
-		header.autoclear_features &= htole64(QED_AF_REPAIR);
+		header.autoclear_features &= htole64(QED_AF_REPAIR | QED_AF_PLACED);
 		if (finding.action)
 			header.autoclear_features = qed_kept_record(repair);
 		r = qed_undo_complete(repair->img->undo, repair->img, &header);

@@ -216,48 +216,6 @@ static int try_places(struct qed_image *img, void *buf, bool size_is_legal, bool
 	return r;
 }
 
-/* The same; one that is empty only if no other has anything */
-static int search_l1(struct qed_image *img, bool size_is_legal, bool offset_is_legal)
-{
-	void *buf = qed_alloc_piece(img);
-	int r;
-
-	if (!buf)
-		return -ENOMEM;
-	r = try_places(img, buf, size_is_legal, offset_is_legal, false);
-	if (!r)
-		r = try_places(img, buf, size_is_legal, offset_is_legal, true);
-	free(buf);
-	return r;
-}
-
-/* Tell the fields that have to change; those of findings that are there already */
-static void place_l1(struct qed_image *img, struct qed_header_check *check,
-		     struct qed_finding *size, struct qed_finding *offset)
-{
-	struct qed_header *h = &check->fixed;
-
-	if (img->header_clusters != le32toh(h->header_size)) {
-		h->header_size = htole32(img->header_clusters);
-		if (!size) {
-			/* only the other field was illegal, or none by itself */
-			size = offset->code == QED_L1_IN_HEADER ? offset :
-			       add(check, QED_HEADER_SIZE_ILLEGAL, NULL,
-				   le32toh(img->header.header_size));
-			size->field = "header_size";
-			size->value = le32toh(img->header.header_size);
-		}
-		set_new(size, img->header_clusters);
-	}
-	if (img->l1_offset != le64toh(h->l1_table_offset)) {
-		h->l1_table_offset = htole64(img->l1_offset);
-		if (!offset || offset == size)
-			offset = add(check, QED_L1_OFFSET_ILLEGAL, "l1_table_offset",
-				     le64toh(img->header.l1_table_offset));
-		set_new(offset, img->l1_offset);
-	}
-}
-
 /* What an L1 table names: L2 tables, and what are none. At most so many bytes are read. */
 struct named {
 	struct qed_image *img;
@@ -341,25 +299,92 @@ static bool is_less_likely(const struct named *n, const struct named *other)
 }
 
 /*
- * Is there an L1 table right behind the header? If what the header names looks like one,
- * too, their tables decide. 1 and the geometry, 0, or an error.
+ * Is there an L1 table right behind a header of this size? If what the header names looks
+ * like one, too, their tables decide. 1 and the geometry, 0, or an error.
  */
-static int try_behind_header(struct qed_image *img, void *buf, bool named_is_likely)
+static int try_behind_header(struct qed_image *img, void *buf, u32 size, bool named_is_likely)
 {
-	u64 size = img->header_clusters, offset = img->l1_offset;
+	u32 header_clusters = img->header_clusters;
+	u64 offset = img->l1_offset;
 	struct named named, other;
 	int r = named_is_likely ? count_tables(img, &named) : 0;
 
 	if (!r)
-		r = try_l1(img, buf, size, size << img->cluster_shift, EMPTY_NEVER);
+		r = try_l1(img, buf, size, (u64)size << img->cluster_shift, EMPTY_NEVER);
 	if (r == 1 && named_is_likely) {
 		r = count_tables(img, &other);
 		if (!r)
 			r = is_less_likely(&named, &other);
 	}
-	if (r != 1)
+	if (r != 1) {
+		img->header_clusters = header_clusters;
 		img->l1_offset = offset;
+	}
 	return r;
+}
+
+/*
+ * What looks like an L1 table where the header says may be none nevertheless: as in
+ * search_misplaced(), which looks at the header once this has been repaired. 1, or an error.
+ */
+static int look_behind_header(struct qed_image *img, void *buf, bool size_is_legal)
+{
+	int r = 0;
+
+	if (img->l1_offset >> img->cluster_shift == img->header_clusters)
+		return 1;
+	if (size_is_legal)
+		r = try_behind_header(img, buf, le32toh(img->header.header_size), true);
+	if (!r)
+		r = try_behind_header(img, buf, smallest_header(img), true);
+	return r < 0 ? r : 1;
+}
+
+/*
+ * The most plausible place: as try_places(); one that is empty only if no other has
+ * anything
+ */
+static int search_l1(struct qed_image *img, bool size_is_legal, bool offset_is_legal)
+{
+	void *buf = qed_alloc_piece(img);
+	int r;
+
+	if (!buf)
+		return -ENOMEM;
+	r = try_places(img, buf, size_is_legal, offset_is_legal, false);
+	if (r == 1)
+		r = look_behind_header(img, buf, size_is_legal);
+	if (!r)
+		r = try_places(img, buf, size_is_legal, offset_is_legal, true);
+	free(buf);
+	return r;
+}
+
+/* Tell the fields that have to change; those of findings that are there already */
+static void place_l1(struct qed_image *img, struct qed_header_check *check,
+		     struct qed_finding *size, struct qed_finding *offset)
+{
+	struct qed_header *h = &check->fixed;
+
+	if (img->header_clusters != le32toh(h->header_size)) {
+		h->header_size = htole32(img->header_clusters);
+		if (!size) {
+			/* only the other field was illegal, or none by itself */
+			size = offset->code == QED_L1_IN_HEADER ? offset :
+			       add(check, QED_HEADER_SIZE_ILLEGAL, NULL,
+				   le32toh(img->header.header_size));
+			size->field = "header_size";
+			size->value = le32toh(img->header.header_size);
+		}
+		set_new(size, img->header_clusters);
+	}
+	if (img->l1_offset != le64toh(h->l1_table_offset)) {
+		h->l1_table_offset = htole64(img->l1_offset);
+		if (!offset || offset == size)
+			offset = add(check, QED_L1_OFFSET_ILLEGAL, "l1_table_offset",
+				     le64toh(img->header.l1_table_offset));
+		set_new(offset, img->l1_offset);
+	}
 }
 
 /*
@@ -376,7 +401,7 @@ static int search_misplaced(struct qed_image *img, void *buf, struct qed_header_
 	int r = survey_l1(img, buf, &legal, &illegal);
 
 	if (!r)
-		r = try_behind_header(img, buf, legal > illegal);
+		r = try_behind_header(img, buf, img->header_clusters, legal > illegal);
 	if (r != 1)
 		return r;
 	finding = add(check, legal || illegal || over_end ? QED_L1_OFFSET_ILLEGAL :
@@ -387,12 +412,19 @@ static int search_misplaced(struct qed_image *img, void *buf, struct qed_header_
 	return 0;
 }
 
+/* Has a repair chosen the place that was interrupted, and may have changed tables since? */
+static bool is_placed(const struct qed_image *img)
+{
+	return le64toh(img->header.features) & QED_F_NEED_CHECK &&
+	       le64toh(img->header.autoclear_features) & QED_AF_PLACED;
+}
+
 static int check_misplaced(struct qed_image *img, struct qed_header_check *check)
 {
 	void *buf;
 	int r;
 
-	if (img->l1_offset >> img->cluster_shift == img->header_clusters)
+	if (img->l1_offset >> img->cluster_shift == img->header_clusters || is_placed(img))
 		return 0;
 	buf = qed_alloc_piece(img);
 	if (!buf)

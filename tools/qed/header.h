@@ -11,6 +11,12 @@
 
 #define QED_MAX_HEADER_FINDINGS	8
 
+/*
+ * An autoclear bit of our own, while a repair is under way: the L1 table is where the header
+ * says, though not right behind it. What it names, which decides about that, may have changed.
+ */
+#define QED_AF_PLACED		0x0800000000000000ULL	/* bit 59 */
+
 /**
  * struct qed_header_check - the result of a check of the header
  * @findings: what is wrong, without QED_NEED_CHECK, action as if not repaired

@@ -6,6 +6,7 @@
 #include <errno.h>
 
 #include "change.h"
+#include "header.h"
 #include "state.h"
 #include "undo.h"
 
@@ -144,6 +145,8 @@ int qed_begin(struct qed_repair *repair)
 		header.autoclear_features = htole64(QED_AF_REPAIR);
 	if (repair->tables && !repair->img->is_block)
 		header.autoclear_features |= htole64(QED_AF_END | repair->old_end);
+	if (repair->img->l1_offset >> repair->img->cluster_shift != repair->img->header_clusters)
+		header.autoclear_features |= htole64(QED_AF_PLACED);
 	header.autoclear_features |= htole64(qed_undo_mark(repair->img->undo));
 	r = qed_write_header(repair->img, &header);
 	if (r)

@@ -114,6 +114,44 @@ def l1_offset_at_a_table(tmp):
         true(view(path) == whole, "table %d: what the guest sees" % table)
 
 
+@test
+def l1_offset_and_header_size(tmp):
+    """the same if the size of the header is illegal, too, or reaches over that table"""
+    tables = {3: {0: 10, 1: 12, 2: 14, 3: 16}, 4: {0: 11, 1: 13}, 5: {0: 15}}
+    path = make(tmp + "/a.qed", {0: 3, 1: 4, 2: 5}, tables,
+                {where: b"guestdat" for where in range(10, 17)}, table=1, size=512 * 512 * 4096)
+    whole = view(path)
+    for table in tables:
+        for header in (0, 8):
+            with edit(path) as img:
+                img.hdr.l1_table_offset, img.hdr.header_size = table * 4096, header
+                img.disk.write(0, img.hdr.pack())
+            report("-y", path, status=REPAIRED)
+            true(view(path) == whole, "table %d, header %d: what the guest sees" % (table, header))
+
+
+@test
+def l1_place_interrupted(tmp):
+    """where the L1 table is does not depend on what a repair has done that was interrupted"""
+    # what is behind the header is data, which names a table and some that are none
+    path = make(tmp + "/a.qed", {0: 30, 1: 33, 2: 33, 200: (0, 4711), 201: (0, 4711)}, {
+        30: {0: 31, 1: 32, 2: 34, 3: 35, 4: 36, 5: 1}, 33: {number: (0, 4711) for number in range(6)},
+        1: {0: 30, 1: 34, 2: 35, 3: 36}},
+        {where: b"guestdat" for where in (31, 32, 34, 35, 36)}, table=1, l1_table=20,
+        size=202 * 512 * 4096)
+    before = view(path)
+    for number in range(1, 100):
+        trial = copy(path, tmp + "/trial.qed")
+        status = fsck("-yf", trial, env=preload(trial, kill=number))[0]
+        if status == -signal.SIGKILL:
+            report("-yf", trial, status=REPAIRED)
+        equal(report("-nf", trial, status=CLEAN)["findings"], [], number)
+        true(view(trial) == before, "killed at %d: what the guest sees" % number)
+        if status != -signal.SIGKILL:
+            break
+    true(number > 4, "killed %d times" % number)
+
+
 # ---------------------------------------------------------------------------------------------
 # Tables that overlap
 # ---------------------------------------------------------------------------------------------

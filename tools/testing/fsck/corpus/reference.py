@@ -174,7 +174,7 @@ class Reference:
         likely = [place for place in places if self.looks_like_l1(*place)]
         likely.sort(key=lambda place: not sum(self.survey(*place[:2])))
         if likely:
-            new_size, new_offset, _ = likely[0]
+            new_size, new_offset = self.most_likely(likely[0], [] if size_bad else [size], smallest)
         else:
             new_size, new_offset = size, offset
 
@@ -194,6 +194,25 @@ class Reference:
                 self.add("l1-offset-illegal", **offset_fix)
         hdr.header_size, hdr.l1_table_offset = new_size, new_offset
         return any(changed)
+
+    def most_likely(self, place, sizes, smallest):
+        """Header and L1 table of this place, or behind a header if tables tell that from it."""
+        header_size, offset, _ = place
+        for size in sizes + [smallest]:
+            behind = size * self.hdr.cluster_size
+            if offset != header_size * self.hdr.cluster_size and (
+                    sum(self.survey(header_size, offset)) and
+                    self.is_rather(header_size, offset, size, behind)):
+                return size, behind
+        return header_size, offset
+
+    def is_rather(self, header_size, offset, size, behind):
+        """Is the second one an L1 table, and the tables of the first one rather none?"""
+        if sum(self.survey(size, behind)) == 0 or not self.looks_like_l1(size, behind, False):
+            return False
+        some, none = self.count_tables(header_size, offset)
+        others, no_others = self.count_tables(size, behind)
+        return none > some and others * none > some * no_others
 
     def looks_like_l1(self, header_size, offset, zeroes_will_do):
         """Is this place of an L1 table plausible?"""
@@ -230,25 +249,25 @@ class Reference:
         if sum(self.survey(hdr.header_size, likely)) == 0 or (
                 not self.looks_like_l1(hdr.header_size, likely, False)):
             return
-        (some, none), (others, no_others) = self.count_tables(offset), self.count_tables(likely)
-        if legal > illegal and not (none > some and others * none > some * no_others):
+        if legal > illegal and not self.is_rather(hdr.header_size, offset, hdr.header_size,
+                                                  likely):
             return
         self.add("l1-offset-illegal" if legal or illegal or over else "l1-misplaced",
                  field="l1_table_offset", value=offset, new_value=likely)
         hdr.l1_table_offset = likely
 
-    def count_tables(self, offset):
+    def count_tables(self, header_size, offset):
         """How many L2 tables does an L1 table at this place refer to, and to what are none?"""
         hdr, some, none = self.hdr, 0, 0
         for index, table in self.disk.entries(offset, hdr.entries):
             if index * hdr.l2_span >= hdr.image_size or self.fault(
-                    table, hdr.table_size, hdr.header_size, offset // hdr.cluster_size):
+                    table, hdr.table_size, header_size, offset // hdr.cluster_size):
                 continue
             if table // hdr.cluster_size + hdr.table_size > self.clusters:
                 continue
             legal = illegal = 0
             for _, value in self.disk.entries(table, hdr.entries):
-                if value == 1 or not self.fault(value, 1, hdr.header_size,
+                if value == 1 or not self.fault(value, 1, header_size,
                                                 offset // hdr.cluster_size):
                     legal += 1
                 else:

@@ -335,6 +335,16 @@ class Scene:
         elif size:
             self.disk_size()
 
+    def misplace(self):
+        """The header leads to another place of the L1 table, and may have another size."""
+        rng, kind = self.rng, self.rng.randrange(3)
+        if kind:
+            self.set_header("l1_table_offset", rng.choice((
+                0, 512, self.some_data(), self.some_data(), rng.choice(list(self.tables.values())),
+                rng.choice(list(self.tables.values())), rng.randrange(self.end()) * self.cluster)))
+        if kind != 1:
+            self.set_header("header_size", rng.choice((0, 1, 2, 3, 5, 1 << 20)))
+
     def length(self):
         """The file is cut, or has got longer."""
         rng, length = self.rng, len(self.data)
