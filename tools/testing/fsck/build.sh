@@ -43,12 +43,15 @@ for source in "$tree"/tools/qed/*.c; do
 	clang "${warnings[@]}" "${sanitize[@]}" -Dmain=qed_fsck_main -DQED_VERSION='"fuzzed"' \
 		-fsanitize-coverage="$covered" -c -o "$out/objects/$name.o" "$source"
 done
+harness=(clang "${warnings[@]}" "${sanitize[@]}" -fsanitize=fuzzer
+	"-fno-sanitize-coverage=$coverage,trace-cmp" "$here/fuzz_buffers.c")
+for call in malloc aligned_alloc free; do
+	harness+=("-Wl,--wrap=$call")
+done
 wrap=()
 for call in pread64 pwrite64 fallocate64 ftruncate64 lseek64 fdatasync fstat64 fstatvfs64; do
 	wrap+=("-Wl,--wrap=$call")
 done
-harness=(clang "${warnings[@]}" "${sanitize[@]}" -fsanitize=fuzzer
-	"-fno-sanitize-coverage=$coverage,trace-cmp")
 "${harness[@]}" "${wrap[@]}" -o "$out/fuzz" "$here/fuzz.c" "${objects[@]}" -ljson-c
 "${harness[@]}" -o "$out/fuzz_undo" "$here/fuzz_undo.c" "${objects[@]}" -ljson-c
 

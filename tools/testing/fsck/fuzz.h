@@ -32,6 +32,9 @@ static inline u32 take(struct input *input, unsigned int bytes)
 	return value;
 }
 
+/* Called before the first input */
+int initialize(int *argc, char ***argv) __asm__("LLVMFuzzerInitialize");
+
 /* Called for each input */
 int test_input(const u8 *data, size_t size) __asm__("LLVMFuzzerTestOneInput");
 
@@ -44,6 +47,9 @@ off_t __wrap_lseek64(int fd, off_t offset, int whence);
 int __wrap_fdatasync(int fd);
 int __wrap_fstat64(int fd, struct stat *st);
 int __wrap_fstatvfs64(int fd, struct statvfs *st);
+void *__wrap_malloc(size_t size);
+void *__wrap_aligned_alloc(size_t alignment, size_t size);
+void __wrap_free(void *p);
 
 /* ... and what that has */
 ssize_t __real_pread64(int fd, void *buf, size_t length, off_t offset);
@@ -54,5 +60,12 @@ off_t __real_lseek64(int fd, off_t offset, int whence);
 int __real_fdatasync(int fd);
 int __real_fstat64(int fd, struct stat *st);
 int __real_fstatvfs64(int fd, struct statvfs *st);
+void *__real_malloc(size_t size);
+void *__real_aligned_alloc(size_t alignment, size_t size);
+void __real_free(void *p);
+
+/* Large buffers: to be called before the first, and after each input */
+void prepare_buffers(void);
+void check_buffers(void);
 
 #endif /* FUZZ_H */

@@ -71,7 +71,7 @@ static void check(bool condition, const char *what)
 
 static void store(int fd, const struct file *file)
 {
-	check(!ftruncate(fd, 0) && !ftruncate(fd, file->size) &&
+	check(!ftruncate(fd, file->size) &&
 	      pwrite(fd, file->data, file->size, 0) == (ssize_t)file->size, "cannot write a file");
 }
 
@@ -221,6 +221,7 @@ int initialize(int *argc, char ***argv)
 
 	(void)argc;
 	(void)argv;
+	prepare_buffers();
 	say_fd = dup(2);
 	image_fd = memfd_create("image", MFD_CLOEXEC);
 	undo_fd = memfd_create("undo", MFD_CLOEXEC);
@@ -405,5 +406,6 @@ int test_input(const u8 *data, size_t size)
 		judge_original(run, state, force, status, &changed);
 	else if (is_torn && state == AFTER && !(status & OPERATION))
 		check(is_same(&result, &run->before), "a part of a file was applied");
+	check_buffers();
 	return 0;
 }

@@ -6,12 +6,7 @@
 #ifndef FUZZ_UNDO_H
 #define FUZZ_UNDO_H
 
-#include <stddef.h>
-
 #include "../../qed/common.h"
-
-/* Called before the first input */
-int initialize(int *argc, char ***argv) __asm__("LLVMFuzzerInitialize");
 
 /* The program: main() has another name when it is compiled for this */
 int qed_fsck_main(int argc, char **argv);
