@@ -5,9 +5,11 @@
 
 #define _GNU_SOURCE
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "chain.h"
 #include "descriptors.h"
@@ -53,18 +55,25 @@ static char *resolve(const char *above, const char *name)
  *----------------------------------------------------------------
  */
 
-/* Is it what the header above says? */
-static int judge(const struct qed_chain *chain, const struct qed_image *img, bool is_raw)
+/* Told before it is opened: our own locks would look like those of somebody else */
+static bool is_in_chain(const struct qed_chain *chain, const char *path)
 {
-	const char *why;
+	int fd = open(path, O_PATH | O_CLOEXEC);
+	bool found = false;
 	unsigned int i;
 
-	for (i = 0; i < chain->nr; i++) {
-		if (!qed_is_same_file(chain->images[i]->fd, img->fd))
-			continue;
-		snprintf(message, sizeof(message), "is below itself");
-		return -ELOOP;
-	}
+	for (i = 0; fd >= 0 && i < chain->nr; i++)
+		found |= qed_is_same_file(chain->images[i]->fd, fd);
+	if (fd >= 0)
+		close(fd);
+	return found;
+}
+
+/* Is it what the header above says? */
+static int judge(const struct qed_image *img, bool is_raw)
+{
+	const char *why;
+
 	if (is_raw || qed_header_is_qed(img, &why))
 		return 0;
 	snprintf(message, sizeof(message),
@@ -74,9 +83,14 @@ static int judge(const struct qed_chain *chain, const struct qed_image *img, boo
 
 static int add(struct qed_chain *chain, const char *path, bool is_raw, const char **error)
 {
-	struct qed_image *img = calloc(1, sizeof(*img));
+	struct qed_image *img;
 	int r;
 
+	if (is_in_chain(chain, path)) {
+		snprintf(message, sizeof(message), "is below itself");
+		return -ELOOP;
+	}
+	img = calloc(1, sizeof(*img));
 	if (!img) {
 		snprintf(message, sizeof(message), "%s", strerror(ENOMEM));
 		return -ENOMEM;
@@ -85,7 +99,7 @@ static int add(struct qed_chain *chain, const char *path, bool is_raw, const cha
 	if (r)
 		goto bad_open;
 	*error = message;
-	r = judge(chain, img, is_raw);
+	r = judge(img, is_raw);
 	if (r)
 		goto bad_image;
 	chain->images[chain->nr++] = img;

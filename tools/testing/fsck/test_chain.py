@@ -99,6 +99,9 @@ def chain_broken(tmp):
     os.symlink("top", tmp + "/link")
     overlay(tmp + "/middle", "link", "raw")
     ends_with(tmp + "/top", "is below itself", 3)
+    for mode in ("-p", "-y"):          # who has locks of the first one
+        result = report(mode, "--chain", tmp + "/top", status=OPERATION)
+        equal(result["chain"][-1]["error"], "is below itself", mode)
     for name in ("nbd:localhost:1", "json:{\"driver\":\"null-co\"}", "rbd:pool/image"):
         overlay(tmp + "/middle", "x")
         with edit(tmp + "/middle") as img:
