@@ -4,6 +4,7 @@
  */
 
 #define _GNU_SOURCE
+#include <ctype.h>
 #include <errno.h>
 #include <getopt.h>
 #include <stdio.h>
@@ -163,19 +164,29 @@ static enum qed_cut_policy parse_cut(const char *text)
 	return strcmp(text, "clear") ? QED_CUT_KEEP : QED_CUT_CLEAR;
 }
 
+/* A part of TABLE:GUEST, which ends with this character; goes on to what is behind it */
+static u64 parse_offset(const char **text, char behind)
+{
+	char *end;
+	u64 offset;
+
+	errno = 0;
+	offset = strtoull(*text, &end, 0);
+	/* neither a sign, nor nothing at all, is a number */
+	if (!isdigit((unsigned char)**text) || errno || *end != behind)
+		usage_error("--reconnect needs TABLE:GUEST");
+	*text = end + 1;
+	return offset;
+}
+
 static void parse_place(struct arguments *args, const char *text)
 {
 	struct qed_place *place = &args->places[args->nr_places];
-	char *end;
 
 	if (args->nr_places++ == QED_MAX_PLACES)
 		usage_error("too many of --reconnect");
-	errno = 0;
-	place->table = strtoull(text, &end, 0);
-	if (*end == ':')
-		place->guest_offset = strtoull(end + 1, &end, 0);
-	if (errno || *end || !strchr(text, ':'))
-		usage_error("--reconnect needs TABLE:GUEST");
+	place->table = parse_offset(&text, ':');
+	place->guest_offset = parse_offset(&text, '\0');
 	args->orphans = QED_ORPHANS_RECONNECT;
 }
 

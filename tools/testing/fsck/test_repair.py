@@ -626,7 +626,7 @@ def lost_l1_entries(tmp):
     report("-y", "--reconnect=0x%x:0x%x" % (table, 3 << 22), path)
     true(view(path) == {key: value for key, value in whole.items() if key // 1024 != 4},
          "what the guest sees")
-    for wrong in ("1", "x:1", "1:x", "1:2:3", ""):
+    for wrong in ("1", "x:1", "1:x", "1:2:3", "", ":", "1:", ":1", "-1:1", "1:-1", " 1:1"):
         fsck("-y", "--reconnect", wrong, path, status=USAGE)
     fsck("-y", "--orphans=x", path, status=USAGE)
 
