@@ -292,10 +292,16 @@ static int count_tables(struct qed_image *img, struct named *n)
 	return r;
 }
 
-/* If most of what it names are no tables, and more of what the other one does are */
+/* Most of what it names are no tables */
+static bool is_doubtful(const struct named *n)
+{
+	return n->others > n->tables;
+}
+
+/* If more of what the other one names are */
 static bool is_less_likely(const struct named *n, const struct named *other)
 {
-	return n->others > n->tables && other->tables * n->others > n->tables * other->others;
+	return is_doubtful(n) && other->tables * n->others > n->tables * other->others;
 }
 
 /*
@@ -309,8 +315,10 @@ static int try_behind_header(struct qed_image *img, void *buf, u32 size, bool na
 	struct named named, other;
 	int r = named_is_likely ? count_tables(img, &named) : 0;
 
-	if (!r)
-		r = try_l1(img, buf, size, (u64)size << img->cluster_shift, EMPTY_NEVER);
+	/* what is behind the header, and may be data that cannot be read, need not be known */
+	if (r || (named_is_likely && !is_doubtful(&named)))
+		return r;
+	r = try_l1(img, buf, size, (u64)size << img->cluster_shift, EMPTY_NEVER);
 	if (r == 1 && named_is_likely) {
 		r = count_tables(img, &other);
 		if (!r)

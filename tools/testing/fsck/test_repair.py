@@ -131,6 +131,20 @@ def l1_offset_and_header_size(tmp):
 
 
 @test
+def l1_elsewhere_and_bad_sectors(tmp):
+    """what cannot be read behind the header is not asked for if the L1 table elsewhere is sound"""
+    path = make(tmp + "/a.qed", {0: 30}, {30: {0: 31, 1: 1}}, {31: b"a", 1: b"b"}, table=1,
+                l1_table=20)
+    fsck("-nf", path, status=CLEAN, env=preload(path, eio="4096-8191"))
+    # but it is if most of what that names is no table: a repair would clear it
+    with edit(path) as img:
+        img.set_entry(20 * 4096, 0, 31 * 4096)
+    before = digest(path)
+    fsck("-yf", path, status=OPERATION, env=preload(path, eio="4096-8191"))
+    equal(digest(path), before, "changed")
+
+
+@test
 def l1_place_interrupted(tmp):
     """where the L1 table is does not depend on what a repair has done that was interrupted"""
     # what is behind the header is data, which names a table and some that are none
