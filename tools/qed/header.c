@@ -149,23 +149,16 @@ static void count_entries(const struct qed_image *img, const __le64 *entries, u6
 /* Count what is in the table at img->l1_offset */
 static int survey_l1(struct qed_image *img, void *buf, u64 *legal, u64 *illegal)
 {
-	u64 start = img->l1_offset, end = start + qed_table_bytes(img), offset = start, length;
-	int r;
+	u64 start = img->l1_offset, end = start + qed_table_bytes(img), offset = start;
+	long length;
 
 	*legal = 0;
 	*illegal = 0;
-	while ((offset = qed_next_data(img, offset, end)) < end) {
-		if (qed_stopped(img))
-			return -EINTR;
-		offset -= offset % QED_ALIGNMENT;
-		length = min_u64(end - offset, QED_PIECE_SIZE);
-		r = qed_read_table(img, buf, offset, length);
-		if (r)
-			return r;
+	while ((length = qed_next_piece(img, buf, QED_PIECE_SIZE, &offset, end)) > 0) {
 		count_entries(img, buf, (offset - start) / 8, length / 8, legal, illegal);
 		offset += length;
 	}
-	return 0;
+	return length;
 }
 
 /* When a table of zeroes looks like an L1 table */
@@ -228,17 +221,13 @@ struct named {
 static int look_at_table(struct named *n, u64 table)
 {
 	struct qed_image *img = n->img;
-	u64 offset = table, end = table + qed_table_bytes(img), legal = 0, illegal = 0, length, i;
+	u64 offset = table, end = table + qed_table_bytes(img), legal = 0, illegal = 0, i;
+	long length = 0;
 
 	n->left -= min_u64(n->left, QED_ALIGNMENT);
-	while (n->left && (offset = qed_next_data(img, offset, end)) < end) {
-		if (qed_stopped(img))
-			return -EINTR;
-		offset -= offset % QED_ALIGNMENT;
-		length = min_u64(end - offset, QED_PIECE_SIZE);
-		if (qed_read_table(img, n->buf, offset, length))
-			return 0;
-		for (i = 0; i < length / 8; i++) {
+	while (n->left &&
+	       (length = qed_next_piece(img, n->buf, QED_PIECE_SIZE, &offset, end)) > 0) {
+		for (i = 0; i < (u64)length / 8; i++) {
 			u64 entry = le64toh(n->buf[i]);
 			bool is_legal = entry == QED_ENTRY_ZERO || !qed_entry_defect(img, entry, 1);
 
@@ -248,6 +237,8 @@ static int look_at_table(struct named *n, u64 table)
 		n->left -= min_u64(n->left, length);
 		offset += length;
 	}
+	if (length < 0)
+		return length == -EINTR ? -EINTR : 0;
 	n->tables += legal && legal >= illegal;
 	n->others += illegal > legal;
 	return 0;
@@ -257,15 +248,14 @@ static int look_at_table(struct named *n, u64 table)
 static int look_at_tables(struct named *n)
 {
 	struct qed_image *img = n->img;
-	u64 start = img->l1_offset, offset = start, length, i;
+	u64 start = img->l1_offset, offset = start, i;
 	u64 end = start + min_u64(qed_l1_limit(img), qed_table_entries(img)) * 8;
+	long length = 0;
 	int r = 0;
 
-	while (!r && n->left && (offset = qed_next_data(img, offset, end)) < end) {
-		offset -= offset % QED_ALIGNMENT;
-		length = min_u64(start + qed_table_bytes(img) - offset, QED_PIECE_SIZE);
-		r = qed_read_table(img, n->l1_buf, offset, length);
-		for (i = 0; !r && n->left && i < length / 8 && offset + i * 8 < end; i++) {
+	while (!r && n->left &&
+	       (length = qed_next_piece(img, n->l1_buf, QED_PIECE_SIZE, &offset, end)) > 0) {
+		for (i = 0; !r && n->left && i < (u64)length / 8 && offset + i * 8 < end; i++) {
 			u64 table = le64toh(n->l1_buf[i]);
 
 			if (table && !qed_entry_defect(img, table, img->table_clusters))
@@ -273,7 +263,7 @@ static int look_at_tables(struct named *n)
 		}
 		offset += length;
 	}
-	return r;
+	return length < 0 ? length : r;
 }
 
 static int count_tables(struct qed_image *img, struct named *n)

@@ -212,6 +212,22 @@ u64 qed_next_hole(const struct qed_image *img, u64 offset, u64 end)
 	return hole < 0 ? end : min_u64(hole, end);
 }
 
+long qed_next_piece(struct qed_image *img, void *buf, u64 most, u64 *offset, u64 end)
+{
+	u64 length;
+	int r;
+
+	*offset = qed_next_data(img, *offset, end);
+	if (*offset >= end)
+		return 0;
+	if (qed_stopped(img))
+		return -EINTR;
+	*offset -= *offset % QED_ALIGNMENT;
+	length = min_u64(div_up(end - *offset, QED_ALIGNMENT) * QED_ALIGNMENT, most);
+	r = qed_read_table(img, buf, *offset, length);
+	return r ? r : (long)length;
+}
+
 /*----------------------------------------------------------------
  * Space
  *----------------------------------------------------------------

@@ -192,6 +192,19 @@ int qed_backing_name(const struct qed_image *img, char **name);
 void *qed_alloc_piece(const struct qed_image *img);
 
 /**
+ * qed_next_piece() - read the next piece of a table that may have something
+ * @img: the image
+ * @buf: where to
+ * @most: the most that is read, a multiple of QED_ALIGNMENT, as is where the table begins
+ * @offset: where to begin; set to where the piece does, which is a multiple, too
+ * @end: where to end; the rest of the last QED_ALIGNMENT bytes is read, too
+ *
+ * Return: the length, 0 if there are only holes, -EINTR if the user wants no more, or what
+ * failed.
+ */
+long qed_next_piece(struct qed_image *img, void *buf, u64 most, u64 *offset, u64 end);
+
+/**
  * qed_next_data() - skip a hole
  * @img: the image
  * @offset: where to begin

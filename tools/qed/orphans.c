@@ -56,6 +56,14 @@ static bool is_orphaned(const struct judgement *j, u64 entry)
 	       !qed_map_test(j->used, entry >> j->img->cluster_shift);
 }
 
+/* The next block of a table that may have something: 1, 0 at the end, -EINTR or -EIO */
+static int next_block(struct qed_image *img, __le64 *buf, u64 *offset, u64 end)
+{
+	long r = qed_next_piece(img, buf, QED_ALIGNMENT, offset, end);
+
+	return r < 0 ? (r == -EINTR ? -EINTR : -EIO) : r > 0;
+}
+
 static void judge_entries(struct judgement *j, const __le64 *entries)
 {
 	unsigned int i;
@@ -78,21 +86,16 @@ static int is_part_of_table(struct judgement *j, __le64 *buf, u64 cluster)
 {
 	struct qed_image *img = j->img;
 	u64 offset = cluster << img->cluster_shift, end = offset + qed_cluster_size(img);
+	long r = 1;
 
 	j->last = 0;
 	j->good = 0;
 	j->bad = 0;
-	while (j->good + j->bad < ENOUGH_ENTRIES &&
-	       (offset = qed_next_data(img, offset, end)) < end) {
-		if (qed_stopped(img))
-			return -EINTR;
-		offset -= offset % QED_ALIGNMENT;
-		if (qed_read_table(img, buf, offset, QED_ALIGNMENT))
-			return -EREMOTEIO;
+	while (j->good + j->bad < ENOUGH_ENTRIES && (r = next_block(img, buf, &offset, end)) > 0) {
 		judge_entries(j, buf);
 		offset += QED_ALIGNMENT;
 	}
-	return j->good > j->bad;
+	return r == -EIO ? -EREMOTEIO : r < 0 ? r : j->good > j->bad;
 }
 
 static int add_orphan(struct qed_orphans *orphans, u64 cluster, u64 table_clusters)
@@ -165,18 +168,13 @@ static int read_cluster(struct place *p, u64 cluster)
 	struct qed_image *img = p->img;
 	u64 offset = cluster << img->cluster_shift, end = offset + qed_cluster_size(img);
 	unsigned int i;
+	int r;
 
-	for (; (offset = qed_next_data(img, offset, end)) < end; offset += QED_ALIGNMENT) {
-		if (qed_stopped(img))
-			return -EINTR;
-		offset -= offset % QED_ALIGNMENT;
-		if (qed_read_table(img, p->buf, offset, QED_ALIGNMENT))
-			return -EIO;
+	for (; (r = next_block(img, p->buf, &offset, end)) > 0; offset += QED_ALIGNMENT)
 		for (i = 0; i < BLOCK_ENTRIES; i++)
 			if (p->buf[i])
 				return 0;
-	}
-	return 1;
+	return r < 0 ? r : 1;
 }
 
 /* May it be a part of a table that has nothing? 1, 0, or an error */
@@ -207,14 +205,10 @@ static int find_referred(struct place *p, u64 first, u64 last, u64 *cluster)
 	u64 offset = p->orphan->first << img->cluster_shift;
 	u64 end = offset + (p->orphan->extent << img->cluster_shift), entry;
 	unsigned int i;
+	int r;
 
 	*cluster = QED_UNKNOWN;
-	for (; (offset = qed_next_data(img, offset, end)) < end; offset += QED_ALIGNMENT) {
-		if (qed_stopped(img))
-			return -EINTR;
-		offset -= offset % QED_ALIGNMENT;
-		if (qed_read_table(img, p->buf, offset, QED_ALIGNMENT))
-			return -EIO;
+	for (; (r = next_block(img, p->buf, &offset, end)) > 0; offset += QED_ALIGNMENT) {
 		for (i = 0; i < BLOCK_ENTRIES; i++) {
 			entry = le64toh(p->buf[i]);
 			if (entry % qed_cluster_size(img) == 0 &&
@@ -223,7 +217,7 @@ static int find_referred(struct place *p, u64 first, u64 last, u64 *cluster)
 				*cluster = min_u64(*cluster, entry >> img->cluster_shift);
 		}
 	}
-	return 0;
+	return r;
 }
 
 /* How far a table may reach: what else it has is empty, and free */
@@ -388,20 +382,16 @@ static int read_known(struct known_tables *known, struct qed_image *img)
 {
 	u64 start = img->l1_offset, end = start + qed_l1_limit(img) * 8, offset = start, i;
 	__le64 *buf = qed_alloc_piece(img);
-	int r = buf ? 0 : -ENOMEM;
+	int r = buf ? 1 : -ENOMEM;
 
-	while (!r && (offset = qed_next_data(img, offset, end)) < end) {
-		offset -= offset % QED_ALIGNMENT;
-		if (qed_read_table(img, buf, offset, QED_ALIGNMENT))
-			r = -EIO;
-		for (i = 0; !r && i < BLOCK_ENTRIES && offset + i * 8 < end; i++) {
+	for (; r > 0 && (r = next_block(img, buf, &offset, end)) > 0; offset += QED_ALIGNMENT) {
+		for (i = 0; r > 0 && i < BLOCK_ENTRIES && offset + i * 8 < end; i++) {
 			u64 entry = le64toh(buf[i]);
 
-			if (entry && !qed_entry_defect(img, entry, img->table_clusters))
-				r = add_known(known, entry >> img->cluster_shift,
-					      (offset - start) / 8 + i);
+			if (entry && !qed_entry_defect(img, entry, img->table_clusters) &&
+			    add_known(known, entry >> img->cluster_shift, (offset - start) / 8 + i))
+				r = -ENOMEM;
 		}
-		offset += QED_ALIGNMENT;
 	}
 	free(buf);
 	return r;
@@ -505,21 +495,16 @@ static int check_orphan(struct qed_image *img, u64 table, u64 limit, const struc
 	u64 start = table << img->cluster_shift, end = start + qed_table_bytes(img), first;
 	u64 offset = start;
 	__le64 *buf = qed_alloc_piece(img);
-	int r = buf ? 1 : -ENOMEM;
+	int r = buf ? 1 : -ENOMEM, next = 1;
 
-	while (r == 1 && (offset = qed_next_data(img, offset, end)) < end) {
-		offset -= offset % QED_ALIGNMENT;
+	while (r == 1 && (next = next_block(img, buf, &offset, end)) > 0) {
 		first = (offset - start) / 8;
-		if (qed_stopped(img))
-			r = -EINTR;
-		else if (qed_read_table(img, buf, offset, QED_ALIGNMENT))
-			r = 0;
-		else
-			r = check_entries(img, buf, limit > first ? limit - first : 0,
-					  used, claims);
+		r = check_entries(img, buf, limit > first ? limit - first : 0, used, claims);
 		offset += QED_ALIGNMENT;
 	}
 	free(buf);
+	if (next < 0)
+		return next == -EIO ? 0 : next;
 	return r;
 }
 

@@ -256,14 +256,13 @@ static int remember_data(struct qed_repair *repair, const struct qed_ref *ref)
 	u64 offset = ref->value, end = offset + qed_l2_limit(img, ref->l1_index) * 8, entry, i;
 	__le64 *buf = qed_alloc_piece(img);
 	int r = buf ? 0 : -ENOMEM;
+	long length;
 
-	for (; !r && (offset = qed_next_data(img, offset, end)) < end; offset += QED_ALIGNMENT) {
-		if (qed_stopped(img))
+	for (; !r && (length = qed_next_piece(img, buf, QED_ALIGNMENT, &offset, end));
+	     offset += QED_ALIGNMENT) {
+		if (length == -EINTR)
 			r = -EINTR;
-		offset -= offset % QED_ALIGNMENT;
-		if (r || qed_read_table(img, buf, offset, QED_ALIGNMENT))
-			continue;
-		for (i = 0; !r && i < QED_ALIGNMENT / 8 && offset + i * 8 < end; i++) {
+		for (i = 0; !r && length > 0 && i < QED_ALIGNMENT / 8 && offset + i * 8 < end; i++) {
 			entry = le64toh(buf[i]);
 			if (entry > QED_ENTRY_ZERO && !qed_entry_defect(img, entry, 1))
 				r = qed_map_set(&repair->uncopied, entry >> img->cluster_shift, 1);

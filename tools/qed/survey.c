@@ -53,19 +53,10 @@ static int read_cluster(struct qed_surveys *surveys, __le64 *buf, struct known *
 {
 	struct qed_image *img = surveys->img;
 	u64 offset = known->cluster << img->cluster_shift, end = offset + qed_cluster_size(img);
-	u64 length, i;
+	long length, i;
 	int r;
 
-	while ((offset = qed_next_data(img, offset, end)) < end) {
-		if (qed_stopped(img))
-			return -EINTR;
-		offset -= offset % QED_ALIGNMENT;
-		length = min_u64(end - offset, QED_PIECE_SIZE);
-		if (qed_read_table(img, buf, offset, length)) {
-			known->is_bad = true;
-			surveys->unread++;
-			return 0;
-		}
+	while ((length = qed_next_piece(img, buf, QED_PIECE_SIZE, &offset, end)) > 0) {
 		for (i = 0; i < length / 8; i++) {
 			r = survey_entry(surveys, le64toh(buf[i]), &known->survey);
 			if (r)
@@ -73,6 +64,10 @@ static int read_cluster(struct qed_surveys *surveys, __le64 *buf, struct known *
 		}
 		offset += length;
 	}
+	if (!length || length == -EINTR)
+		return length;
+	known->is_bad = true;
+	surveys->unread++;
 	return 0;
 }
 
@@ -142,23 +137,20 @@ int qed_survey_part(struct qed_image *img, u64 table, u64 limit, struct qed_map 
 		    struct qed_survey *survey)
 {
 	struct qed_surveys surveys = { .img = img, .reached = reached };
-	u64 offset = table, end = table + limit * 8, length, i;
+	u64 offset = table, end = table + limit * 8, i;
 	__le64 *buf = qed_alloc_piece(img);
 	int r = buf ? 0 : -ENOMEM;
+	long length = 0;
 
 	memset(survey, 0, sizeof(*survey));
-	while (!r && (offset = qed_next_data(img, offset, end)) < end) {
-		offset -= offset % QED_ALIGNMENT;
-		length = min_u64(table + qed_table_bytes(img) - offset, QED_PIECE_SIZE);
-		if (qed_stopped(img))
-			r = -EINTR;
-		else if (qed_read_table(img, buf, offset, length))
-			r = -EREMOTEIO;
-		for (i = 0; !r && i < length / 8 && offset + i * 8 < end; i++)
+	while (!r && (length = qed_next_piece(img, buf, QED_PIECE_SIZE, &offset, end)) > 0) {
+		for (i = 0; !r && i < (u64)length / 8 && offset + i * 8 < end; i++)
 			r = survey_entry(&surveys, le64toh(buf[i]), survey);
 		offset += length;
 	}
 	free(buf);
+	if (length < 0)
+		return length == -EINTR ? -EINTR : -EREMOTEIO;
 	return r;
 }
 
