@@ -21,8 +21,7 @@
 
 int qed_write(struct qed_image *img, const void *buf, u64 offset, u64 length)
 {
-	const char *from = buf;
-	ssize_t n;
+	u64 done;
 	int r;
 
 	if (offset > INT64_MAX - length)
@@ -34,21 +33,11 @@ int qed_write(struct qed_image *img, const void *buf, u64 offset, u64 length)
 	}
 	img->modified = true;
 	img->changed_end = max_u64(img->changed_end, offset + length);
-	while (length) {
-		n = pwrite(img->fd, from, length, offset);
-		if (n < 0) {
-			if (errno == EINTR)
-				continue;
-			return -errno;
-		}
-		from += n;
-		offset += n;
-		length -= n;
-		img->bytes_written += n;
-		if (!img->is_block)
-			img->size = max_u64(img->size, offset);
-	}
-	return 0;
+	r = qed_write_all(img->fd, buf, offset, length, &done);
+	img->bytes_written += done;
+	if (!img->is_block && done)
+		img->size = max_u64(img->size, offset + done);
+	return r;
 }
 
 int qed_punch(struct qed_image *img, u64 offset, u64 length)

@@ -116,31 +116,49 @@ enum qed_defect qed_entry_defect(const struct qed_image *img, u64 entry, u64 clu
 }
 
 /*----------------------------------------------------------------
- * Reading
+ * Reading and writing
  *----------------------------------------------------------------
  */
 
-static int read_fd(int fd, void *buf, u64 offset, u64 length)
+ssize_t qed_read_all(int fd, void *buf, u64 offset, u64 length)
 {
-	char *to = buf;
+	u64 done = 0;
 	ssize_t n;
 
-	while (length) {
-		/* there is nothing beyond what off_t can tell */
-		n = offset > INT64_MAX - length ? 0 : pread(fd, to, length, offset);
-		if (n < 0) {
-			if (errno == EINTR)
-				continue;
+	while (done < length) {
+		n = pread(fd, (char *)buf + done, length - done, offset + done);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
 			return -errno;
-		}
-		if (!n) {
-			memset(to, 0, length);
+		if (!n)
 			break;
-		}
-		to += n;
-		offset += n;
-		length -= n;
+		done += n;
 	}
+	return done;
+}
+
+int qed_write_all(int fd, const void *buf, u64 offset, u64 length, u64 *done)
+{
+	ssize_t n;
+
+	for (*done = 0; *done < length; *done += n) {
+		n = pwrite(fd, (const char *)buf + *done, length - *done, offset + *done);
+		if (n < 0 && errno != EINTR)
+			return -errno;
+		n = n < 0 ? 0 : n;
+	}
+	return 0;
+}
+
+static int read_fd(int fd, void *buf, u64 offset, u64 length)
+{
+	/* there is nothing beyond what off_t can tell */
+	ssize_t n = offset > INT64_MAX - length ? 0 : qed_read_all(fd, buf, offset, length);
+
+	if (n < 0)
+		return n;
+	memset((char *)buf + n, 0, length - n);
 	return 0;
 }
 

@@ -9,6 +9,8 @@
 #ifndef QED_IMAGE_H
 #define QED_IMAGE_H
 
+#include <sys/types.h>
+
 #include "../../drivers/md/dm-qed-format.h"
 #include "common.h"
 
@@ -164,6 +166,20 @@ static inline u64 qed_l2_limit(const struct qed_image *img, u64 l1_index)
  * Return: the first defect.
  */
 enum qed_defect qed_entry_defect(const struct qed_image *img, u64 entry, u64 clusters);
+
+/**
+ * qed_read_all() - read from a file, as often as it takes
+ * @fd: the file
+ * @buf: where to
+ * @offset: where from
+ * @length: how much
+ *
+ * Return: how much there was, less than @length only at the end of the file, or an error.
+ */
+ssize_t qed_read_all(int fd, void *buf, u64 offset, u64 length);
+
+/* The same for writes: 0 or an error; in both cases it is told how much is done. */
+int qed_write_all(int fd, const void *buf, u64 offset, u64 length, u64 *done);
 
 /**
  * qed_read() - read from the image

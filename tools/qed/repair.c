@@ -262,7 +262,9 @@ static int remember_data(struct qed_repair *repair, const struct qed_ref *ref)
 	     offset += QED_ALIGNMENT) {
 		if (length == -EINTR)
 			r = -EINTR;
-		for (i = 0; !r && length > 0 && i < QED_ALIGNMENT / 8 && offset + i * 8 < end; i++) {
+		if (length < 0)
+			continue;
+		for (i = 0; !r && i < QED_ALIGNMENT / 8 && offset + i * 8 < end; i++) {
 			entry = le64toh(buf[i]);
 			if (entry > QED_ENTRY_ZERO && !qed_entry_defect(img, entry, 1))
 				r = qed_map_set(&repair->uncopied, entry >> img->cluster_shift, 1);

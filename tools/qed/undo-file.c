@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "crc.h"
+#include "image.h"
 #include "undo-file.h"
 
 /* The last two bytes are the version of the format. */
@@ -37,41 +38,9 @@ void undo_sectors(__le32 *crcs, const void *data, u64 length)
 
 static int write_all(int fd, const void *buf, u64 offset, u64 length)
 {
-	const char *from = buf;
-	ssize_t n;
+	u64 done;
 
-	while (length) {
-		n = pwrite(fd, from, length, offset);
-		if (n < 0) {
-			if (errno == EINTR)
-				continue;
-			return -errno;
-		}
-		from += n;
-		offset += n;
-		length -= n;
-	}
-	return 0;
-}
-
-/* Returns how much could be read, less only at the end of the file */
-static ssize_t read_all(int fd, void *buf, u64 offset, size_t length)
-{
-	size_t done = 0;
-	ssize_t n;
-
-	while (done < length) {
-		n = pread(fd, (char *)buf + done, length - done, offset + done);
-		if (n < 0) {
-			if (errno == EINTR)
-				continue;
-			return -errno;
-		}
-		if (!n)
-			break;
-		done += n;
-	}
-	return done;
+	return qed_write_all(fd, buf, offset, length, &done);
 }
 
 /*----------------------------------------------------------------
@@ -147,7 +116,7 @@ static bool is_head(const struct undo_head *head, unsigned int slot)
 /* 1, 0 if there is no valid one, -EPROTO if it has another format, or another error */
 static int read_slot(const struct undo_file *file, unsigned int slot, struct undo_head *head)
 {
-	ssize_t n = read_all(file->fd, head, slot * UNDO_BLOCK, sizeof(*head));
+	ssize_t n = qed_read_all(file->fd, head, slot * UNDO_BLOCK, sizeof(*head));
 	u64 version;
 
 	if (n < 0)
@@ -259,14 +228,14 @@ int undo_read_record(struct undo_file *file, u64 *at, struct undo_record *record
 
 	if (*at > (u64)INT64_MAX - sizeof(*record) - UNDO_PIECE)
 		return 0;
-	n = read_all(file->fd, record, *at, sizeof(*record));
+	n = qed_read_all(file->fd, record, *at, sizeof(*record));
 	if (n < 0)
 		return n;
 	if (n != sizeof(*record) || le32toh(record->magic) != UNDO_RECORD_MAGIC ||
 	    le32toh(record->crc) != record_crc(file, record) || !is_sound(file, record))
 		return 0;
 	length = le32toh(record->data_length);
-	n = read_all(file->fd, data, *at + sizeof(*record), length);
+	n = qed_read_all(file->fd, data, *at + sizeof(*record), length);
 	if (n < 0)
 		return n;
 	if (n != length || le32toh(record->data_crc) != qed_crc(0, data, length))
