@@ -677,7 +677,8 @@ def undo_of_unreadable(tmp):
         # of tables the one is repeated that failed
         if not status & OPERATION:
             continue
-        true("the image cannot be read: " in err or number == 1, (number, err))
+        true("the image cannot be read: " in err or "cannot read the header: " in err or
+             number == 1, (number, err))
         true(": clean" not in out, out)
         count += 1
         if os.path.exists(undo):
