@@ -314,6 +314,14 @@ int qed_header_look(struct qed_meta *meta)
 	return r;
 }
 
+void qed_header_glance(struct qed_meta *meta)
+{
+	mutex_lock(&meta->header_mutex);
+	if (!READ_ONCE(meta->frozen))
+		header_look(meta, false);
+	mutex_unlock(&meta->header_mutex);
+}
+
 bool qed_header_needs_check(struct qed_meta *meta)
 {
 	return READ_ONCE(meta->needs_check);

@@ -90,6 +90,12 @@ int qed_header_take(struct qed_meta *meta, bool takeover);
  */
 int qed_header_look(struct qed_meta *meta);
 
+/*
+ * The same while it is in use: it fails if not. A header that cannot be read for a moment tells
+ * nothing. Context: Process, may sleep.
+ */
+void qed_header_glance(struct qed_meta *meta);
+
 /* The size of the guest's disk that it has, in bytes. Context: Process, may sleep. */
 u64 qed_header_size(struct qed_meta *meta);
 

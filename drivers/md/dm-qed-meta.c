@@ -121,8 +121,12 @@ unsigned long qed_meta_idle(struct qed_meta *meta, unsigned long idle)
 	touched = meta->touched;
 	spin_unlock_irq(&meta->cache.lock);
 
-	if (time_before(now, due))
+	if (time_before(now, due)) {
+		/* Who allocates all the time does not write the header, and would never look. */
+		if (qed_header_needs_check(meta))
+			qed_header_glance(meta);
 		return due - now;
+	}
 	if (!changing && qed_header_needs_check(meta)) {
 		r = qed_meta_commit(meta, true);
 		if (!r)

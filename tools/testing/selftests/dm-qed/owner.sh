@@ -310,6 +310,24 @@ t_taken() {
 	sound "$img"
 }
 
+# ... nor does it go on for long if it never writes the header.
+t_taken_busy() {
+	local i
+
+	file
+	qed q "$one" host first
+	q=$dev
+	io "$q" "write:$c:$c:0x22" flush
+	is_dirty "$img"
+	elsewhere second
+	for ((i = 0; i < 60; i++)); do
+		"$bin/blk" io "$q" "write:$(((i + 2) * c)):$c:0x22" flush || true
+		[ "$(status q mode)" != ro ] || return 0
+		sleep 0.5
+	done
+	fail "it writes still"
+}
+
 # ... nor when it is suspended, or resumed
 t_taken_idle() {
 	file
@@ -751,6 +769,7 @@ run t_qemu "QEMU reads images with a record, and clears bit 63 to write" \
 	t_template "a disk that does not answer, and another image" \
 	t_gone "a host that has crashed" \
 	t_taken "who has lost the image does not write" \
+	t_taken_busy "... for long, whatever it does" \
 	t_taken_idle "... nor suspends, or resumes it" \
 	t_taken_and_void "... also if one has written then who knows no record" \
 	t_label "something else is in sector 0" \
