@@ -6,7 +6,8 @@ _qed_fsck()
 {
 	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
 	local options='-n -p -a -r -y -f -v -q -C -j -h -V --json --stats --direct --force
-		--chain --compact --cut --discard --geometry --orphans --reconnect --undo --undo-apply --help --version'
+		--chain --compact --cut --discard --geometry --orphans --reconnect --takeover
+		--undo --undo-apply --help --version'
 
 	case $prev in
 	-C)
