@@ -22,7 +22,10 @@
  * @refs: writes under way
  * @open: as long as @run has no data it reads as the guest's clusters do: nothing has to
  *	be filled, other writes may go to it at once, and the mapping needs no order
+ * @bare: nothing but zeroes is below the guest's clusters
+ * @shows: what is below shows in them: where the guest does not write it is copied
  * @mapped: the mapping has been entered
+ * @untouched: its only write has failed before anything was submitted for it
  * @waiters: bios to be looked at again when the cell is gone
  */
 struct qed_cell {
@@ -32,14 +35,17 @@ struct qed_cell {
 	struct qed_block *block;
 	unsigned int refs;
 	bool open;
+	bool bare;
+	bool shows;
 	bool mapped;
+	bool untouched;
 	struct bio_list waiters;
 };
 
 /**
  * qed_cell_alloc() - a cell for the unmapped clusters at the head of a bio
  * @qed: the target
- * @bio: the bio
+ * @bio: the bio; of zeroes only the first cluster
  * @block: their pinned table block, which is taken over, or NULL to make the table
  *
  * Not yet among the cells, see qed_cell_enter().
@@ -90,6 +96,7 @@ blk_status_t qed_cell_put(struct qed *qed, struct qed_cell *cell,
  * @block: the pinned table block
  * @cluster: first guest cluster
  * @nr: number of them
+ * @hide: like @drop for qed_meta_unmap()
  * @drop: takes the clusters; handed over in any case
  * @waits: set if the bio waits, and is not to be touched any more
  *
@@ -98,7 +105,7 @@ blk_status_t qed_cell_put(struct qed *qed, struct qed_cell *cell,
  */
 int qed_cells_unmap(struct qed *qed, struct qed_io *io,
 		    struct qed_block *block, u64 cluster, unsigned int nr,
-		    struct qed_drop *drop, bool *waits);
+		    bool hide, struct qed_drop *drop, bool *waits);
 
 /* Context: Process context, may sleep. */
 int qed_cells_init(struct qed *qed);

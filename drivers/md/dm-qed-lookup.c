@@ -62,6 +62,7 @@ static void fill_extent(struct qed_meta *meta, struct qed_block *block,
 {
 	unsigned int bits = meta->geo.cluster_shift - SECTOR_SHIFT;
 
+	ext->bdev = meta->bdev;
 	ext->sector = (entry >> SECTOR_SHIFT) + offset;
 	ext->nr = nr;
 	if (offset + nr > 1U << bits) {

@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * What is below an image, see dm-qed-below.h.
+ */
+
+#include <linux/blkdev.h>
+#include <linux/device-mapper.h>
+
+#include "dm-qed-below.h"
+#include "dm-qed-compat.h"
+#include "dm-qed-copy.h"
+
+#define DM_MSG_PREFIX "qed"
+
+/* What is read for a block of the image has to be whole blocks there. */
+static int check_device(struct qed *qed, struct block_device *below,
+			char **error)
+{
+	if (below->bd_dev == qed->bdev->bd_dev) {
+		*error = "Backing device is the image device";
+		return -EINVAL;
+	}
+	if (bdev_logical_block_size(below) > bdev_logical_block_size(qed->bdev)) {
+		*error = "Logical blocks of the backing device are too large";
+		return -EINVAL;
+	}
+	return 0;
+}
+
+int qed_below_open(struct qed *qed, const char *path, char **error)
+{
+	int r;
+
+	if (!path)
+		return 0;
+	r = dm_get_device(qed->ti, path, BLK_OPEN_READ, &qed->backing);
+	if (r) {
+		*error = "Cannot open the backing device";
+		return r;
+	}
+	r = check_device(qed, qed->backing->bdev, error);
+	if (r)
+		goto bad_device;
+
+	r = -ENOMEM;
+	*error = "Cannot allocate resources";
+	qed->reads_below = alloc_percpu(u64);
+	if (!qed->reads_below)
+		goto bad_device;
+	qed->copies = qed_copies_create(qed);
+	if (!qed->copies)
+		goto bad_copies;
+	qed->below = qed->backing->bdev;
+	return 0;
+
+bad_copies:
+	free_percpu(qed->reads_below);
+bad_device:
+	dm_put_device(qed->ti, qed->backing);
+	return r;
+}
+
+void qed_below_close(struct qed *qed)
+{
+	if (!qed->backing)
+		return;
+	qed_copies_destroy(qed->copies);
+	free_percpu(qed->reads_below);
+	dm_put_device(qed->ti, qed->backing);
+}
+
+int qed_below_check(struct qed *qed, char **error)
+{
+	bool backed = qed_meta_is_backed(qed->meta);
+
+	if (backed && !qed->backing) {
+		DMERR("%s: the image %s has a backing file: the table needs \"backing <device>\"",
+		      qed_name(qed), qed->dev->name);
+		*error = "Image has a backing file";
+		return -EOPNOTSUPP;
+	}
+	if (!backed && qed->backing) {
+		DMERR("%s: the image %s has no backing file, but the table has %s",
+		      qed_name(qed), qed->dev->name, qed->backing->name);
+		*error = "Image has no backing file";
+		return -EINVAL;
+	}
+	return 0;
+}
+
+/*
+ * In whole blocks: the image may end within one, and what is behind its end there cannot
+ * come to light, as it cannot grow then.
+ */
+void qed_below_activate(struct qed *qed)
+{
+	bool backed = qed_meta_is_backed(qed->meta);
+	sector_t end = qed_meta_guest_sectors(qed->meta);
+
+	qed->below_end = 0;
+	if (backed) {
+		end = round_up(end, bdev_logical_block_size(qed->below) >> SECTOR_SHIFT);
+		qed->below_end = min(bdev_nr_sectors(qed->below), end);
+	} else if (qed->backing) {
+		DMWARN("%s: the image %s has lost its backing file since the table was loaded",
+		       qed_name(qed), qed->dev->name);
+	}
+}
+
+bool qed_below_is_longer(struct qed *qed)
+{
+	return qed->below_end &&
+	       bdev_nr_sectors(qed->below) > qed_meta_guest_sectors(qed->meta);
+}
+
+bool qed_is_below(struct qed *qed, dev_t dev)
+{
+	return qed->backing && qed->backing->bdev->bd_dev == dev;
+}
+
+bool qed_below_is_zero(struct qed *qed, u64 cluster, u64 *nr)
+{
+	unsigned int bits = qed_meta_cluster_bits(qed->meta);
+	u64 end = (qed->below_end + (1ULL << bits) - 1) >> bits;
+
+	if (cluster >= end)
+		return true;
+	*nr = min(*nr, end - cluster);
+	return false;
+}
+
+u64 qed_reads_below(struct qed *qed)
+{
+	u64 sum = 0;
+	int cpu;
+
+	for_each_possible_cpu(cpu)
+		sum += *per_cpu_ptr(qed->reads_below, cpu);
+	return sum;
+}
