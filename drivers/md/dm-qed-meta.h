@@ -295,7 +295,7 @@ unsigned int qed_meta_cluster_bits(struct qed_meta *meta);
  * @ext: the result; starts at @sector and has at most @nr sectors
  *
  * Takes no lock and allocates nothing. An UNCACHED, HOLE or ZERO extent does not
- * reach over the end of a table block. The clusters of a DATA extent are not used
+ * reach over the end of a table block. If nothing is below, HOLE and ZERO are the same. The clusters of a DATA extent are not used
  * for anything else until qed_meta_release().
  *
  * Context: Any context that may enter an RCU read side section.

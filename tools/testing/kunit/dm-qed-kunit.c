@@ -644,9 +644,8 @@ static void unmap_states(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, qed_meta_reclaiming(t->meta), 3);
 	KUNIT_EXPECT_EQ(test, t->meta->txn, QED_TXN_DIRTY);
 	KUNIT_EXPECT_EQ(test, features(test), QED_F_NEED_CHECK);
-	expect_extent(test, 0, 40, QED_EXTENT_HOLE, 0, 8);
-	expect_extent(test, 8, 32, QED_EXTENT_ZERO, 0, 8);
-	expect_extent(test, 16, 24, QED_EXTENT_HOLE, 0, 24);
+	expect_extent(test, 0, 40, QED_EXTENT_HOLE, 0, 40);
+	expect_extent(test, 8, 32, QED_EXTENT_ZERO, 0, 32);
 	expect_extent(test, 40, 8, QED_EXTENT_DATA, 72, 8);
 
 	/* a commit that is not flushed is not durable */
@@ -978,9 +977,12 @@ static void lookup(struct kunit *test)
 	expect_extent(test, 0, 8, QED_EXTENT_DATA, 24, 8);
 	expect_extent(test, 3, 2, QED_EXTENT_DATA, 27, 2);
 	expect_extent(test, 3, 64, QED_EXTENT_DATA, 27, 5);
-	expect_extent(test, 8, 64, QED_EXTENT_ZERO, 0, 8);
-	expect_extent(test, 15, 64, QED_EXTENT_ZERO, 0, 1);
+	expect_extent(test, 8, 64, QED_EXTENT_ZERO, 0, 16);
+	expect_extent(test, 15, 64, QED_EXTENT_ZERO, 0, 9);
 	expect_extent(test, 16, 64, QED_EXTENT_HOLE, 0, 8);
+	t->meta->geo.backed = true;
+	expect_extent(test, 8, 64, QED_EXTENT_ZERO, 0, 8);
+	t->meta->geo.backed = false;
 	expect_extent(test, 24, 64, QED_EXTENT_DATA, 32, 16);
 	expect_extent(test, 31, 2, QED_EXTENT_DATA, 39, 2);
 	expect_extent(test, 40, 64, QED_EXTENT_DATA, 72, 8);
