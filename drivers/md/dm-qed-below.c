@@ -16,12 +16,18 @@
 static int check_device(struct qed *qed, struct block_device *below,
 			char **error)
 {
+	unsigned int size = bdev_logical_block_size(qed->bdev);
+
 	if (below->bd_dev == qed->bdev->bd_dev) {
 		*error = "Backing device is the image device";
 		return -EINVAL;
 	}
-	if (bdev_logical_block_size(below) > bdev_logical_block_size(qed->bdev)) {
+	if (bdev_logical_block_size(below) > size) {
 		*error = "Logical blocks of the backing device are too large";
+		return -EINVAL;
+	}
+	if (bdev_nr_bytes(below) & (size - 1)) {
+		*error = "Backing device ends within a logical block of the image device";
 		return -EINVAL;
 	}
 	return 0;

@@ -3,6 +3,7 @@
  * Copy-up, see dm-qed-copy.h.
  */
 
+#include <linux/atomic.h>
 #include <linux/bio.h>
 #include <linux/device-mapper.h>
 #include <linux/list.h>
@@ -26,6 +27,10 @@
 /* Pages that the module keeps: one that is new costs the kernel to clear it */
 #define QED_SPARE_PAGES			256
 
+/* Pages of all copies, in parts of the memory, and in bytes: what is written costs more */
+#define QED_COPY_MEMORY			64
+#define QED_MAX_COPY_MEMORY		SZ_64M
+
 /* Without waiting, and without the last reserves of others */
 #define QED_COPY_GFP			(GFP_NOWAIT | __GFP_NOWARN | __GFP_NOMEMALLOC)
 
@@ -37,7 +42,7 @@
  * @nr: clusters that were copied in part
  * @lock: see there
  * @reserve: the copy that can be had without memory; NULL while it is in use
- * @waiters: bios that wait for it
+ * @waiters: bios that wait for it, or for the end of others
  */
 struct qed_copies {
 	struct qed *qed;
@@ -96,6 +101,11 @@ static unsigned int nr_spare;
 
 /* Protects the two. */
 static DEFINE_SPINLOCK(spare_lock);
+
+/* Of copies, but for the reserves; nothing else bounds them, for nobody reclaims them. */
+static atomic_t nr_used;
+
+static unsigned int max_used;
 
 /* Returns how many there were. */
 static unsigned int take_spare(struct page **pages, unsigned int nr)
@@ -178,6 +188,35 @@ static void free_copy(struct qed_copy *copy)
 	kfree(copy);
 }
 
+/* Returns NULL without memory, or if copies have enough of it. */
+static struct qed_copy *try_copy(struct qed_copies *copies, unsigned int nr)
+{
+	struct qed_copy *copy = NULL;
+
+	if (atomic_add_return(nr, &nr_used) <= max_used)
+		copy = alloc_copy(copies, nr, QED_COPY_GFP);
+	if (!copy)
+		atomic_sub(nr, &nr_used);
+	return copy;
+}
+
+/* One that waits may have what this has had. */
+static void end_copy(struct qed_copies *copies, struct qed_copy *copy)
+{
+	struct bio_list bios = BIO_EMPTY_LIST;
+	unsigned long flags;
+	struct bio *bio;
+
+	atomic_sub(copy->nr_pages, &nr_used);
+	free_copy(copy);
+	spin_lock_irqsave(&copies->lock, flags);
+	bio = bio_list_pop(&copies->waiters);
+	spin_unlock_irqrestore(&copies->lock, flags);
+	if (bio)
+		bio_list_add(&bios, bio);
+	qed_retry_bios(copies->qed, &bios);
+}
+
 /* Returns NULL if it is in use: then the bio waits. */
 static struct qed_copy *take_reserve(struct qed_copies *copies, struct bio *bio)
 {
@@ -227,15 +266,16 @@ static unsigned int max_pages(struct qed *qed, struct bio *bio)
 
 int qed_copy_get(struct qed *qed, struct bio *bio, struct qed_copy **copy)
 {
-	unsigned int nr;
+	unsigned int bits = qed_meta_cluster_bits(qed->meta), nr;
 
 	*copy = NULL;
-	if (bio->bi_iter.bi_sector >= qed->below_end)
+	/* What is below may end within the cluster, and before the bio. */
+	if (bio->bi_iter.bi_sector >> bits << bits >= qed->below_end)
 		return 0;
 	nr = max_pages(qed, bio);
 	if (!nr)
 		return 0;
-	*copy = alloc_copy(qed->copies, nr, QED_COPY_GFP);
+	*copy = try_copy(qed->copies, nr);
 	if (!*copy)
 		*copy = take_reserve(qed->copies, bio);
 	return !*copy;
@@ -248,7 +288,7 @@ void qed_copy_put(struct qed_copy *copy)
 	if (copy->reserved)
 		put_reserve(copy->copies, copy);
 	else
-		free_copy(copy);
+		end_copy(copy->copies, copy);
 }
 
 bool qed_copy_fits(struct qed_copy *copy, unsigned int head, unsigned int tail)
@@ -514,6 +554,12 @@ void qed_copies_destroy(struct qed_copies *copies)
 	bioset_exit(&copies->bios);
 	free_copy(copies->reserve);
 	kfree(copies);
+}
+
+void qed_copy_module_init(void)
+{
+	max_used = clamp_t(unsigned long, totalram_pages() / QED_COPY_MEMORY,
+			   QED_COPY_PAGES, QED_MAX_COPY_MEMORY >> PAGE_SHIFT);
 }
 
 void qed_copy_module_exit(void)

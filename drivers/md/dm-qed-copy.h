@@ -78,6 +78,7 @@ u64 qed_copies_nr(struct qed_copies *copies);
 /* Context: Process context, may sleep. NULL: there is no memory. */
 struct qed_copies *qed_copies_create(struct qed *qed);
 void qed_copies_destroy(struct qed_copies *copies);
+void qed_copy_module_init(void);
 void qed_copy_module_exit(void);
 
 #endif /* DM_QED_COPY_H */

@@ -615,6 +615,7 @@ static int __init dm_qed_init(void)
 	r = qed_fill_module_init();
 	if (r)
 		goto bad_fill;
+	qed_copy_module_init();
 	r = qed_meta_module_init();
 	if (r)
 		goto bad_meta;
@@ -626,6 +627,7 @@ static int __init dm_qed_init(void)
 bad_register:
 	qed_meta_module_exit();
 bad_meta:
+	qed_copy_module_exit();
 	qed_fill_module_exit();
 bad_fill:
 	qed_cell_module_exit();

@@ -180,6 +180,12 @@ t_end() {
 	same
 	count
 	is "$copied" 1 "the number of clusters copied"
+	# behind the end, in the cluster in which it ends
+	dm_remove q
+	overlay $end $((12 * 65536 + 512))
+	over
+	both "write:$((5 * 65536 + 20 * 512)):512:6"
+	same
 	both "write:$((4 * 65536)):$((2 * 65536)):9" "punch:$((4 * 65536 + 512)):$((8 * 65536))"
 	same
 	judge
@@ -371,6 +377,43 @@ t_no_space() {
 	is "$(status q mode)" rw "the mode"
 }
 
+# available: KiB of memory
+available() {
+	sed -n 's/^MemAvailable: *\([0-9]*\) .*/\1/p' /proc/meminfo
+}
+
+# Many copies at once take no more than their share of the memory.
+t_memory() {
+	local before low now i
+
+	need_target delay
+	overlay "$mb" $((300 * mb)) "$mb" 2
+	# all of it is to be copied, and comes late
+	truncate -s $((300 * mb)) "$tmp/sparse"
+	loop "$tmp/sparse" ro
+	dm b "0 $((300 * mb / 512)) delay $dev 0 2000"
+	below=$dev
+	over
+	before=$(available)
+	low=$before
+	bg python3 -c 'import os, sys
+fd = os.open(sys.argv[1], os.O_RDWR)
+for i in range(300):
+    os.pwrite(fd, b"7" * 4096, (i << 20) + 8192)
+os.fsync(fd)' "$dev"
+	for i in {1..18}; do
+		sleep 0.1
+		now=$(available)
+		[ "$now" -ge "$low" ] || low=$now
+	done
+	note "$before KiB before, $low at least"
+	wait $!
+	count
+	is "$copied" 300 "the number of clusters copied"
+	# 300 MiB without a bound
+	at_most $((before - low)) 150000 "the memory, in KiB, that copies take"
+}
+
 # line MESSAGE OPTION...: refused, for this reason
 line() {
 	qed_refused q "$disk" "${@:2}"
@@ -388,6 +431,13 @@ t_refused() {
 	truncate -s 8M "$tmp/large"
 	loop "$tmp/large" 4096
 	line 'Logical blocks of the backing device are too large' backing "$dev"
+	truncate -s $((8 * mb + 512)) "$tmp/odd"
+	loop "$tmp/odd"
+	odd=$dev
+	cp --sparse=always "$img" "$tmp/blocks"
+	loop "$tmp/blocks" 4096
+	refuse q "0 8192 qed $dev 2 backing $odd"
+	matches "$error" 'ends within a logical block of the image device' "the error"
 	truncate -s 8M "$tmp/other"
 	image "$tmp/other" $((4 * mb))
 	loop "$tmp/other"
@@ -446,5 +496,6 @@ run "t_turns 3000320 4194304 65536 4" "in turns with QEMU, 64 KiB clusters" \
 	"t_parallel 4096" "many writes at once, 4 KiB clusters" \
 	t_read_error "what is below cannot be read" \
 	t_no_space "no space for a copy" \
+	t_memory "memory for many copies" \
 	t_refused "what does not go together is refused" \
 	t_changed "a header that has changed"
