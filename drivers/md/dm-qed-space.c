@@ -139,14 +139,15 @@ static unsigned int find_unzeroed(const struct qed_group *group,
 	return to;
 }
 
-/* End of the last cluster in use of the first @nr ones, or 0 */
-static unsigned int find_end(const struct qed_group *group, unsigned int nr)
+/* End of the last one of the first @nr clusters that is not of a kind, or 0 */
+static unsigned int find_end(const struct qed_group *group, enum qed_kind kind,
+			     unsigned int nr)
 {
 	unsigned long mask = BITMAP_LAST_WORD_MASK(nr), word;
 	unsigned int i = DIV_ROUND_UP(nr, BITS_PER_LONG);
 
 	for (; i; mask = ~0UL) {
-		word = ~group->map[QED_FREE][--i] & mask;
+		word = ~group->map[kind][--i] & mask;
 		if (word)
 			return i * BITS_PER_LONG + __fls(word) + 1;
 	}
@@ -424,6 +425,24 @@ void qed_space_install(struct qed_space *space, const unsigned long *used)
 		spin_unlock_irq(&space->lock);
 		cond_resched();
 	}
+	spin_lock_irq(&space->lock);
+	/* What was free behind it was only to be used as long as nothing else was known. */
+	if (!space->nr_of[QED_ZERO])
+		space->cursor = 0;
+	spin_unlock_irq(&space->lock);
+}
+
+void qed_space_doubt(struct qed_space *space, u64 first, u64 end)
+{
+	unsigned int nr;
+
+	for (end = min(end, qed_space_nr(space)); first < end; first += nr) {
+		nr = in_group(first, end - first);
+		spin_lock_irq(&space->lock);
+		remove_clusters(space, QED_ZERO, first, nr);
+		spin_unlock_irq(&space->lock);
+		cond_resched();
+	}
 }
 
 /*----------------------------------------------------------------
@@ -636,6 +655,7 @@ u64 qed_space_end(struct qed_space *space)
 		if (space->end_group) {
 			first = (u64)(space->end_group - 1) << QED_GROUP_BITS;
 			end = find_end(space->groups[space->end_group - 1],
+				       QED_FREE,
 				       in_group(first, space->nr - first));
 			if (!end)
 				space->end_group--;
@@ -646,6 +666,44 @@ u64 qed_space_end(struct qed_space *space)
 		cond_resched();
 	} while (!end && first);
 	return first + end;
+}
+
+/* The first of the last clusters of a group that are zero, up to @end */
+static unsigned int zeroes_from(struct qed_space *space, unsigned long g,
+				unsigned int end)
+{
+	unsigned int first;
+
+	spin_lock_irq(&space->lock);
+	/* Most groups are all zero, or not at all. */
+	if (space->groups[g]->nr[QED_ZERO] == QED_GROUP)
+		first = 0;
+	else
+		first = find_end(space->groups[g], QED_ZERO, end);
+	spin_unlock_irq(&space->lock);
+	return first;
+}
+
+void qed_space_last_zeroes(struct qed_space *space, struct qed_run *run)
+{
+	unsigned int first, end = 0;
+	unsigned long g;
+
+	spin_lock_irq(&space->lock);
+	g = find_last_bit(space->some[QED_ZERO], space->nr_groups);
+	if (g < space->nr_groups)
+		end = find_last_bit(space->groups[g]->map[QED_ZERO],
+				    QED_GROUP) + 1;
+	spin_unlock_irq(&space->lock);
+	run->zero = true;
+	run->nr = 0;
+	run->first = ((u64)g << QED_GROUP_BITS) + end;
+	for (; end; end = !first && g-- ? QED_GROUP : 0) {
+		first = zeroes_from(space, g, end);
+		run->nr += end - first;
+		run->first -= end - first;
+		cond_resched();
+	}
 }
 
 bool qed_space_is_used(struct qed_space *space, u64 cluster)

@@ -66,6 +66,16 @@ void qed_space_destroy(struct qed_space *space);
 void qed_space_install(struct qed_space *space, const unsigned long *used);
 
 /**
+ * qed_space_doubt() - free clusters are not known to be zero after all
+ * @space: the map
+ * @first: the first cluster, not below the zeroed_from of qed_space_create()
+ * @end: the end of them
+ *
+ * Context: Process context; takes the map's lock in short steps.
+ */
+void qed_space_doubt(struct qed_space *space, u64 first, u64 end);
+
+/**
  * qed_space_grow() - follow the growth of the device
  * @space: the map
  * @nr: the new number of whole clusters, ignored unless it is larger
@@ -142,6 +152,15 @@ bool qed_space_take_unzeroed(struct qed_space *space, u64 from, u64 to,
 
 /* The high-water mark: end of the highest cluster in use. Context: Process. */
 u64 qed_space_end(struct qed_space *space);
+
+/**
+ * qed_space_last_zeroes() - find the last clusters that are known to be zero
+ * @space: the map, in which nothing changes
+ * @run: the longest run that ends with the last of them; @run.nr is 0 if there is none
+ *
+ * Context: Process context; takes the map's lock in short steps.
+ */
+void qed_space_last_zeroes(struct qed_space *space, struct qed_run *run);
 
 /* Is this cluster allocated? Context: Any, takes the map's lock. */
 bool qed_space_is_used(struct qed_space *space, u64 cluster);

@@ -462,6 +462,30 @@ static void model_grow(struct model *m)
 	m->nr = nr;
 }
 
+static void model_doubt(struct model *m)
+{
+	u64 first = draw_cluster(m), end = draw_cluster(m);
+
+	qed_space_doubt(m->space, first, end);
+	for (; first < end; first++)
+		m->state[first] = min_t(u8, m->state[first], FREE);
+}
+
+static void model_last_zeroes(struct model *m)
+{
+	u64 first, end = m->nr;
+	struct qed_run run;
+
+	while (end && m->state[end - 1] != ZERO)
+		end--;
+	for (first = end; first && m->state[first - 1] == ZERO; first--)
+		;
+	qed_space_last_zeroes(m->space, &run);
+	KUNIT_ASSERT_EQ(m->test, run.nr, end - first);
+	if (run.nr)
+		KUNIT_ASSERT_EQ(m->test, run.first, first);
+}
+
 static void model_compare(struct model *m)
 {
 	u64 cluster = draw(m, m->nr + 10), end = m->nr, used, allocated, i;
@@ -478,6 +502,7 @@ static void model_compare(struct model *m)
 	KUNIT_ASSERT_EQ(m->test, qed_space_nr_free(m->space), count[FREE] + count[ZERO]);
 	KUNIT_ASSERT_EQ(m->test, qed_space_nr_zero(m->space), count[ZERO]);
 	KUNIT_ASSERT_EQ(m->test, qed_space_end(m->space), end);
+	model_last_zeroes(m);
 	KUNIT_ASSERT_EQ(m->test, qed_space_is_used(m->space, cluster),
 			cluster < m->nr && m->state[cluster] == USED);
 }
@@ -503,6 +528,9 @@ static void model_install(struct model *m, u64 below)
 			__set_bit(i, used);
 	qed_space_install(m->space, used);
 	vfree(used);
+	/* holes come first, unless there are zeroes */
+	if (model_find(m, 0, ZERO) == m->nr)
+		m->cursor = 0;
 }
 
 static void model_run(struct kunit *test, u64 nr, u64 zeroed_from, u64 max,
@@ -535,6 +563,8 @@ static void model_run(struct kunit *test, u64 nr, u64 zeroed_from, u64 max,
 			model_take(&m);
 		if (!draw(&m, 50))
 			model_grow(&m);
+		if (!draw(&m, 200))
+			model_doubt(&m);
 		if (!draw(&m, 10))
 			model_compare(&m);
 	}
