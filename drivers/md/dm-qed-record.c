@@ -29,7 +29,7 @@ static __le32 record_crc(const struct qed_disk_record *disk)
 }
 
 /* The kernel's isalnum() takes the letters of Latin-1, too. */
-static bool is_host_char(char c)
+bool qed_host_is_char(char c)
 {
 	return isascii(c) && (isalnum(c) || strchr("._-", c));
 }
@@ -39,7 +39,7 @@ bool qed_host_is_legal(const char *host)
 	unsigned int i;
 
 	for (i = 0; i < QED_HOST_SIZE && host[i]; i++)
-		if (!is_host_char(host[i]))
+		if (!qed_host_is_char(host[i]))
 			return false;
 	return i && i < QED_HOST_SIZE;
 }
@@ -176,4 +176,25 @@ bool qed_record_build(struct qed_header *header, const struct qed_record *record
 	disk->crc = record_crc(disk);
 	header->autoclear_features |= cpu_to_le64(QED_AF_RECORD);
 	return true;
+}
+
+enum qed_record_change qed_record_compare(const struct qed_header *now,
+					  const struct qed_header *was,
+					  const u8 *owner)
+{
+	__le64 bits = now->autoclear_features ^ was->autoclear_features;
+	struct qed_record record;
+	const char *what;
+	int r;
+
+	r = qed_record_parse(&record, now, &what);
+	/* A write of ours may have succeeded, and said that it had not. */
+	if (!r && !memcmp(record.owner, owner, QED_OWNER_SIZE))
+		return QED_RECORD_SAME;
+	if (!(bits & cpu_to_le64(QED_AF_RECORD)) &&
+	    (r == -ENOENT || !memcmp((void *)now + QED_RECORD_OFFSET,
+				     (void *)was + QED_RECORD_OFFSET,
+				     sizeof(struct qed_disk_record))))
+		return QED_RECORD_SAME;
+	return r ? QED_RECORD_VOID : QED_RECORD_FOREIGN;
 }

@@ -35,6 +35,21 @@ struct qed_record {
 };
 
 /**
+ * enum qed_record_change - what has become of a record
+ * @QED_RECORD_SAME: nothing
+ * @QED_RECORD_VOID: it is void: somebody has written who does not know it
+ * @QED_RECORD_FOREIGN: it is that of another owner, or was meanwhile
+ */
+enum qed_record_change {
+	QED_RECORD_SAME,
+	QED_RECORD_VOID,
+	QED_RECORD_FOREIGN,
+};
+
+/* May it be in the name of a host? Context: Any. */
+bool qed_host_is_char(char c);
+
+/**
  * qed_host_is_legal() - is this the name of a host?
  * @host: the name, NUL-terminated
  *
@@ -81,5 +96,18 @@ int qed_record_parse(struct qed_record *record, const struct qed_header *header,
  * Return: whether there was room.
  */
 bool qed_record_build(struct qed_header *header, const struct qed_record *record);
+
+/**
+ * qed_record_compare() - has somebody else taken the image?
+ * @now: the first sector, as it is now
+ * @was: as it was when we looked last, or have written it
+ * @owner: who we are: a record with that is ours
+ *
+ * Context: Any.
+ * Return: what has happened to the record since.
+ */
+enum qed_record_change qed_record_compare(const struct qed_header *now,
+					  const struct qed_header *was,
+					  const u8 *owner);
 
 #endif /* DM_QED_RECORD_H */

@@ -284,6 +284,90 @@ static void record_room(struct kunit *test)
 	}
 }
 
+/* Whose it is by now: looked at before each write */
+static void record_compare(struct kunit *test)
+{
+	struct qed_record ours, other;
+
+	record_image(&sector);
+	good_record(&ours);
+	ours.active = true;
+	other = ours;
+	other.owner[15] ^= 1;
+#define COMPARE(result) \
+	KUNIT_EXPECT_EQ(test, result, qed_record_compare(&sector.header, \
+							 &before.header, ours.owner))
+	before = sector;
+	COMPARE(QED_RECORD_SAME);
+	/* what is there without the bit is no record */
+	sector.bytes[400] ^= 1;
+	COMPARE(QED_RECORD_SAME);
+	qed_record_build(&sector.header, &other);
+	COMPARE(QED_RECORD_FOREIGN);
+	qed_record_build(&sector.header, &ours);
+	COMPARE(QED_RECORD_SAME);
+
+	before = sector;
+	COMPARE(QED_RECORD_SAME);
+	sector.header.features |= cpu_to_le64(QED_F_NEED_CHECK);
+	COMPARE(QED_RECORD_SAME);
+	sector.header.autoclear_features = 0;
+	COMPARE(QED_RECORD_VOID);
+	sector = before;
+	sector.bytes[400] ^= 1;
+	COMPARE(QED_RECORD_VOID);
+	other.active = false;
+	qed_record_build(&sector.header, &other);
+	COMPARE(QED_RECORD_FOREIGN);
+	/* found, and not ours yet */
+	before = sector;
+	COMPARE(QED_RECORD_SAME);
+	other.owner[0] ^= 1;
+	qed_record_build(&sector.header, &other);
+	COMPARE(QED_RECORD_FOREIGN);
+#undef COMPARE
+}
+
+static void record_owners(struct kunit *test)
+{
+	struct qed_owner first, table, other;
+	struct qed_record record;
+	int device;
+
+	qed_owner_init(&first);
+	qed_owner_init(&table);
+	qed_owner_init(&other);
+	qed_owner_leave(&first);
+	good_record(&record);
+	qed_owner_enter(&table, record.host, &device);
+	qed_owner_enter(&other, "another", &record);
+	KUNIT_EXPECT_EQ(test, QED_HOLDER_NONE, qed_owner_judge(&table, &record));
+	record.active = true;
+	KUNIT_EXPECT_EQ(test, QED_HOLDER_GONE, qed_owner_judge(&table, &record));
+	KUNIT_EXPECT_EQ(test, QED_HOLDER_AWAY, qed_owner_judge(&other, &record));
+
+	qed_owner_enter(&first, record.host, &device);
+	memcpy(record.owner, first.id, QED_OWNER_SIZE);
+	KUNIT_EXPECT_EQ(test, QED_HOLDER_GONE, qed_owner_judge(&table, &record));
+	KUNIT_EXPECT_EQ(test, QED_HOLDER_HERE, qed_owner_judge(&other, &record));
+	qed_owner_leave(&first);
+	KUNIT_EXPECT_EQ(test, QED_HOLDER_AWAY, qed_owner_judge(&other, &record));
+	qed_owner_enter(&first, record.host, &device);
+	KUNIT_EXPECT_NE(test, 0, memcmp(record.owner, first.id, QED_OWNER_SIZE));
+	qed_owner_leave(&first);
+	qed_owner_leave(&table);
+	qed_owner_leave(&other);
+}
+
+static void record_default_host(struct kunit *test)
+{
+	char host[QED_HOST_SIZE];
+
+	memset(host, 'x', sizeof(host));
+	qed_host_default(host);
+	KUNIT_EXPECT_TRUE(test, qed_host_is_legal(host));
+}
+
 static struct kunit_case record_cases[] = {
 	KUNIT_CASE(record_known_crc),
 	KUNIT_CASE(record_bytes),
@@ -293,6 +377,9 @@ static struct kunit_case record_cases[] = {
 	KUNIT_CASE(record_values),
 	KUNIT_CASE(record_hosts),
 	KUNIT_CASE(record_room),
+	KUNIT_CASE(record_compare),
+	KUNIT_CASE(record_owners),
+	KUNIT_CASE(record_default_host),
 	{}
 };
 

@@ -56,6 +56,7 @@ static int hooked_submit_wait(struct bio *bio)
 
 #include "dm-qed-geometry.c"
 #include "dm-qed-record.c"
+#include "dm-qed-owner.c"
 #include "dm-qed-space.c"
 #include "dm-qed-cache.c"
 #include "dm-qed-check.c"
