@@ -189,6 +189,14 @@ int qed_sync_io(struct qed_meta *meta, blk_opf_t opf, sector_t sector,
  *----------------------------------------------------------------
  */
 
+/* Who asks for it has no lock. */
+static void note_needs_check(struct qed_meta *meta)
+{
+	__le64 bit = meta->header->features & cpu_to_le64(QED_F_NEED_CHECK);
+
+	WRITE_ONCE(meta->needs_check, !!bit);
+}
+
 int qed_header_read(struct qed_meta *meta, char **error)
 {
 	u64 size = bdev_nr_bytes(meta->bdev);
@@ -216,103 +224,303 @@ int qed_header_read(struct qed_meta *meta, char **error)
 	spin_lock_irq(&meta->cache.lock);
 	meta->geo = geo;
 	spin_unlock_irq(&meta->cache.lock);
+	note_needs_check(meta);
 	return 0;
 }
 
-void qed_header_look_at_record(struct qed_meta *meta)
+/* Of the record that has been found. Returns whether the image may be taken. */
+static bool may_take(struct qed_meta *meta, const struct qed_record *record,
+		     bool takeover)
 {
-	struct qed_record record;
+	const char *name = meta->client->name;
+	enum qed_holder holder = qed_owner_judge(&meta->owner, record);
+
+	if (holder == QED_HOLDER_NONE)
+		return true;
+	if (holder == QED_HOLDER_GONE)
+		DMINFO("%s: taken over: left active by host %s, owner %*phN",
+		       name, record->host, QED_OWNER_SIZE, record->owner);
+	else if (takeover)
+		DMWARN("%s: taken over from host %s, owner %*phN, on demand",
+		       name, record->host, QED_OWNER_SIZE, record->owner);
+	else if (holder == QED_HOLDER_HERE)
+		DMERR("%s: in use on this host, %s, by another path: owner %*phN",
+		      name, record->host, QED_OWNER_SIZE, record->owner);
+	else
+		DMERR("%s: in use by host %s, owner %*phN: see takeover",
+		      name, record->host, QED_OWNER_SIZE, record->owner);
+	return holder == QED_HOLDER_GONE || takeover;
+}
+
+int qed_header_judge(struct qed_meta *meta, const struct qed_load_args *args)
+{
+	struct qed_record *record = &meta->record;
+	const char *name = meta->client->name;
 	const char *what;
 	int r;
 
 	mutex_lock(&meta->header_mutex);
-	r = qed_record_parse(&record, meta->header, &what);
+	r = qed_record_parse(record, meta->header, &what);
 	mutex_unlock(&meta->header_mutex);
 	if (r == -EUCLEAN)
-		DMWARN("%s: the record in the header is ignored: it %s",
-		       meta->client->name, what);
-	else if (!r && record.active)
-		DMWARN("%s: the record says that host %s has the image, or has crashed",
-		       meta->client->name, record.host);
-}
-
-/* A sector is enough, and tears least, but the device may have larger blocks. */
-static int header_write(struct qed_meta *meta)
-{
-	int r = qed_sync_io(meta, REQ_OP_WRITE | REQ_FUA, 0, meta->header,
-			    bdev_logical_block_size(meta->bdev));
-
+		DMWARN("%s: the record in the header is ignored: it %s", name,
+		       what);
 	if (r)
-		DMERR_LIMIT("%s: cannot write the header: error %d",
+		memset(record, 0, sizeof(*record));
+	meta->recorded = !r;
+	if (!args->readonly)
+		return may_take(meta, record, args->takeover) ? 0 : -EBUSY;
+	if (record->active)
+		DMWARN("%s: the record says that host %s has the image, or has crashed",
+		       name, record->host);
+	return 0;
+}
+
+/* The record was void: so it is from now on, or it would say what is not known. */
+static void record_voided(struct qed_meta *meta)
+{
+	DMWARN("%s: somebody else has cleared bit 63: the record is void",
+	       meta->client->name);
+	meta->recording = false;
+	meta->header->autoclear_features = 0;
+}
+
+static void record_taken(struct qed_meta *meta)
+{
+	struct qed_record record;
+	const char *what;
+
+	if (!qed_record_parse(&record, meta->next, &what))
+		DMERR("%s: host %s has taken the image, owner %*phN",
+		      meta->client->name, record.host, QED_OWNER_SIZE,
+		      record.owner);
+	qed_meta_fail(meta, "the image has another owner");
+}
+
+/* Is the image still ours? Caller holds header_mutex. */
+static int header_look(struct qed_meta *meta)
+{
+	int r = qed_sync_io(meta, REQ_OP_READ, 0, meta->next, QED_BLOCK_SIZE);
+
+	if (r) {
+		DMERR_LIMIT("%s: cannot read the header: error %d",
 			    meta->client->name, r);
-	return r;
+		return r;
+	}
+	switch (qed_record_compare(meta->next, meta->header, meta->owner.id)) {
+	case QED_RECORD_SAME:
+		return 0;
+	case QED_RECORD_VOID:
+		record_voided(meta);
+		return 0;
+	case QED_RECORD_FOREIGN:
+		break;
+	}
+	record_taken(meta);
+	return -EROFS;
 }
 
-bool qed_header_needs_check(struct qed_meta *meta)
+/* Look before each write: then the header is in next, to be changed. */
+static int header_begin(struct qed_meta *meta)
 {
-	return READ_ONCE(meta->header->features) &
-	       cpu_to_le64(QED_F_NEED_CHECK);
-}
-
-static int header_set_needs_check(struct qed_meta *meta, bool set)
-{
-	__le64 others = meta->header->features & ~cpu_to_le64(QED_F_NEED_CHECK);
-	__le64 marked = others | cpu_to_le64(QED_F_NEED_CHECK);
 	int r;
 
 	lockdep_assert_held(&meta->header_mutex);
 
-	WRITE_ONCE(meta->header->features, set ? marked : others);
-	r = header_write(meta);
-	/* Whichever is on the device, this one is safe to assume. */
+	r = header_look(meta);
+	if (!r)
+		memcpy(meta->next, meta->header, QED_BLOCK_SIZE);
+	return r;
+}
+
+/* It is on the device. */
+static void header_is_next(struct qed_meta *meta)
+{
+	memcpy(meta->header, meta->next, QED_BLOCK_SIZE);
+	note_needs_check(meta);
+}
+
+/*
+ * A sector is enough, and tears least, but the device may have larger blocks. No autoclear
+ * bit is kept up to date by us but that of the record.
+ */
+static int header_write(struct qed_meta *meta)
+{
+	int r;
+
+	meta->next->autoclear_features = 0;
+	if (meta->recording)
+		qed_record_build(meta->next, &meta->record);
+	r = qed_sync_io(meta, REQ_OP_WRITE | REQ_FUA, 0, meta->next,
+			bdev_logical_block_size(meta->bdev));
 	if (r)
-		WRITE_ONCE(meta->header->features, marked);
+		DMERR_LIMIT("%s: cannot write the header: error %d",
+			    meta->client->name, r);
+	else
+		header_is_next(meta);
+	return r;
+}
+
+/* The same when the image is in use. */
+static int header_update(struct qed_meta *meta)
+{
+	int r = header_write(meta);
+
 	/* Without space nothing is lost: it can be tried again, as for tables. */
 	if (r && r != -ENOSPC)
 		qed_meta_fail(meta, "cannot write the header");
 	return r;
 }
 
-/*
- * No autoclear bit is kept up to date by us, not even that of the record: all of them are
- * to be cleared before anything is written. Without space for that nothing is.
- */
-int qed_header_clear_autoclear(struct qed_meta *meta)
+int qed_header_look(struct qed_meta *meta)
 {
-	__le64 before = meta->header->autoclear_features;
 	int r;
 
-	if (!before)
-		return 0;
 	mutex_lock(&meta->header_mutex);
-	meta->header->autoclear_features = 0;
-	r = header_write(meta);
-	if (r == -ENOSPC)
-		meta->header->autoclear_features = before;
+	r = header_look(meta);
+	if (r)
+		qed_meta_fail(meta, "cannot read the header");
 	mutex_unlock(&meta->header_mutex);
-	if (r != -ENOSPC)
+	return r;
+}
+
+bool qed_header_needs_check(struct qed_meta *meta)
+{
+	return READ_ONCE(meta->needs_check);
+}
+
+static int header_set_needs_check(struct qed_meta *meta)
+{
+	int r = header_begin(meta);
+
+	if (r)
 		return r;
-	qed_meta_fail(meta, "no space to clear autoclear features");
-	return 0;
+	meta->next->features |= cpu_to_le64(QED_F_NEED_CHECK);
+	r = header_update(meta);
+	/* Whether it is on the device or not, that is safe to assume. */
+	WRITE_ONCE(meta->needs_check, true);
+	return r;
+}
+
+u64 qed_header_size(struct qed_meta *meta)
+{
+	u64 size;
+
+	mutex_lock(&meta->header_mutex);
+	size = le64_to_cpu(meta->header->image_size);
+	mutex_unlock(&meta->header_mutex);
+	return size;
 }
 
 int qed_header_set_size(struct qed_meta *meta, u64 size)
 {
-	__le64 before;
 	int r = -EROFS;
 
 	mutex_lock(&meta->header_mutex);
-	if (!READ_ONCE(meta->frozen)) {
-		before = meta->header->image_size;
-		meta->header->image_size = cpu_to_le64(size);
-		r = header_write(meta);
-		if (r == -ENOSPC)
-			meta->header->image_size = before;
+	if (!READ_ONCE(meta->frozen))
+		r = header_begin(meta);
+	if (!r) {
+		meta->next->image_size = cpu_to_le64(size);
+		r = header_update(meta);
 	}
 	mutex_unlock(&meta->header_mutex);
-	if (r && r != -EROFS && r != -ENOSPC)
-		qed_meta_fail(meta, "cannot write the header");
 	return r;
+}
+
+/*----------------------------------------------------------------
+ * The record
+ *----------------------------------------------------------------
+ */
+
+/*
+ * Without space for the record what is on the device stays true until a table changes, and
+ * before that NEED_CHECK is written, and the record with it. Another autoclear bit is not
+ * true any more if only the guest's data changes.
+ */
+static int header_put_off(struct qed_meta *meta, __le64 others)
+{
+	if (others)
+		qed_meta_fail(meta, "no space to clear autoclear features");
+	else
+		DMWARN("%s: no space for the record: it is written with the first change",
+		       meta->client->name);
+	return 0;
+}
+
+int qed_header_take(struct qed_meta *meta)
+{
+	struct qed_record *record = &meta->record;
+	__le64 bits;
+	int r = 0;
+
+	mutex_lock(&meta->header_mutex);
+	bits = meta->header->autoclear_features;
+	memset(record, 0, sizeof(*record));
+	memcpy(record->owner, meta->owner.id, QED_OWNER_SIZE);
+	strscpy(record->host, meta->owner.host, QED_HOST_SIZE);
+	record->active = true;
+	meta->recording = qed_record_has_room(meta->header);
+	if (meta->recording || bits)
+		r = header_begin(meta) ?: header_write(meta);
+	if (r == -ENOSPC)
+		r = header_put_off(meta, bits & ~cpu_to_le64(QED_AF_RECORD));
+	mutex_unlock(&meta->header_mutex);
+	return r;
+}
+
+/*
+ * No table refers to a cluster behind the last one in use; nor, before the end of a scan,
+ * to what was free from the beginning.
+ */
+static u64 known_end(struct qed_meta *meta)
+{
+	u64 end = qed_space_end(meta->space);
+
+	if (!READ_ONCE(meta->known))
+		end = max(end, meta->free_from);
+	return end <= U64_MAX >> meta->geo.cluster_shift ? end : 0;
+}
+
+/* What is known of free space, of an image that is at rest, and that nobody has any more */
+static void record_claims(struct qed_meta *meta)
+{
+	u64 size = bdev_nr_bytes(meta->bdev);
+	struct qed_record *record = &meta->record;
+	struct qed_run zeroes;
+
+	record->end = known_end(meta);
+	qed_space_last_zeroes(meta->space, &zeroes);
+	if (!record->end || !zeroes.nr || zeroes.first < record->end ||
+	    zeroes.first + zeroes.nr > size >> meta->geo.cluster_shift)
+		return;
+	record->zero_from = zeroes.first;
+	record->zero_end = zeroes.first + zeroes.nr;
+	record->device_size = size;
+}
+
+/* Caller holds header_mutex, and says whether all is at rest. */
+static int header_release(struct qed_meta *meta, bool rest)
+{
+	int r = header_begin(meta);
+
+	if (r)
+		return r;
+	meta->record.active = false;
+	if (rest) {
+		meta->next->features &= ~cpu_to_le64(QED_F_NEED_CHECK);
+		record_claims(meta);
+	}
+	return header_update(meta);
+}
+
+static int header_clear_needs_check(struct qed_meta *meta)
+{
+	int r = header_begin(meta);
+
+	if (r)
+		return r;
+	meta->next->features &= ~cpu_to_le64(QED_F_NEED_CHECK);
+	return header_update(meta);
 }
 
 /*----------------------------------------------------------------
@@ -353,7 +561,7 @@ int qed_meta_begin(struct qed_meta *meta)
 
 	mutex_lock(&meta->header_mutex);
 	if (!meta->marked)
-		r = header_set_needs_check(meta, true);
+		r = header_set_needs_check(meta);
 	spin_lock_irq(&meta->cache.lock);
 	if (r)
 		meta->changes--;
@@ -405,25 +613,29 @@ void qed_meta_give_back(struct qed_meta *meta, const struct qed_run *run)
 }
 
 /*
- * Clear NEED_CHECK unless a change has been made since the last flush, or is
+ * NEED_CHECK is not cleared if a change has been made since the last flush, or is
  * under way. One that begins meanwhile waits for header_mutex. Nor is it cleared
  * while free clusters may hold what a failed write has left, or are being given to
- * the device: that they stay as they are is what a clean image promises.
+ * the device: that they stay as they are is what a clean image promises. Nor before
+ * the tables that were found with it have been looked at.
  */
-int qed_header_clean(struct qed_meta *meta)
+int qed_header_clean(struct qed_meta *meta, bool release)
 {
-	bool busy;
+	bool busy, frozen;
 	int r = 0;
 
 	mutex_lock(&meta->header_mutex);
 	spin_lock_irq(&meta->cache.lock);
-	busy = meta->frozen || meta->changes || meta->touched ||
+	frozen = meta->frozen;
+	busy = frozen || meta->changes || meta->touched || meta->unsure ||
 	       meta->txn != QED_TXN_DURABLE || qed_reclaim_goes_on(&meta->reclaim);
 	if (!busy)
 		meta->marked = false;
 	spin_unlock_irq(&meta->cache.lock);
-	if (!busy && qed_header_needs_check(meta))
-		r = header_set_needs_check(meta, false);
+	if (release && meta->recording && !frozen)
+		r = header_release(meta, !busy);
+	else if (!busy && qed_header_needs_check(meta))
+		r = header_clear_needs_check(meta);
 	mutex_unlock(&meta->header_mutex);
 	return r;
 }

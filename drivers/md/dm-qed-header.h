@@ -1,9 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The header of the image, NEED_CHECK in it, and the end of all writing.
+ * The header of the image, NEED_CHECK and the record in it, and the end of all writing.
  *
  * NEED_CHECK is durably set before anything else on the image device may change, and
  * cleared when all is durable and nothing is under way: see qed_meta_begin().
+ *
+ * The record says who has the image, and at the end what is known of its free space. Before
+ * each write of the header it is read again; if it cannot be read it is not written, either.
+ * If somebody else has taken the image there is no write, and the metadata fails. If somebody
+ * has cleared bit 63 the record is void, and not written any more; writing goes on.
  */
 
 #ifndef DM_QED_HEADER_H
@@ -111,23 +116,51 @@ bool qed_header_needs_check(struct qed_meta *meta);
 /**
  * qed_header_clean() - clear NEED_CHECK, unless it is needed
  * @meta: the metadata
+ * @release: give the image up: nothing is under way any more. The record says so, and
+ *	with NEED_CHECK clear what is known of free space.
  *
  * Context: Process context, may sleep.
  * Return: 0, or the error of the device; with -ENOSPC it stays set.
  */
-int qed_header_clean(struct qed_meta *meta);
+int qed_header_clean(struct qed_meta *meta, bool release);
 
 /**
- * qed_header_look_at_record() - tell what the record in the header says
- * @meta: the metadata, its header has been read
+ * qed_header_judge() - may we have the image?
+ * @meta: the metadata, its header has been read, and if it is to write it is an owner
+ * @args: how it is being loaded
  *
- * To the administrator: that somebody has the image, or that it is no record. Nothing
- * depends on it yet. Context: Process context, may sleep.
+ * Sets meta->recorded, and meta->record as it has been found. Writes nothing.
+ *
+ * Context: Process context, may sleep.
+ * Return: 0, or -EBUSY if somebody else has it.
  */
-void qed_header_look_at_record(struct qed_meta *meta);
+int qed_header_judge(struct qed_meta *meta, const struct qed_load_args *args);
 
-/* Clear the autoclear bits, all, as none is kept up to date. Context: Process. */
-int qed_header_clear_autoclear(struct qed_meta *meta);
+/**
+ * qed_header_take() - write that we have the image
+ * @meta: the metadata, before anything is written by it
+ *
+ * Into the record, if there is room for one. Other autoclear bits are cleared, as they are
+ * not kept up to date; without space for that the metadata fails.
+ *
+ * Context: Process context, may sleep.
+ * Return: 0; -EROFS if somebody else has come first; or the error of the device.
+ */
+int qed_header_take(struct qed_meta *meta);
+
+/**
+ * qed_header_look() - is the image still ours?
+ * @meta: the metadata, which was paused
+ *
+ * It fails if not, or if the header cannot be read.
+ *
+ * Context: Process context, may sleep.
+ * Return: 0 or an error.
+ */
+int qed_header_look(struct qed_meta *meta);
+
+/* The size of the guest's disk that it has, in bytes. Context: Process, may sleep. */
+u64 qed_header_size(struct qed_meta *meta);
 
 /* Write another size of the guest's disk, in bytes. Returns like qed_meta_resize(). */
 int qed_header_set_size(struct qed_meta *meta, u64 size);

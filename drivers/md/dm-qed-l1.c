@@ -130,8 +130,8 @@ static const char *l1_defect(struct qed_meta *meta, u64 entry)
 	u32 nr = meta->geo.table_clusters;
 	const char *what = qed_entry_defect(&meta->geo, entry, nr);
 
-	if (!what && (entry >> meta->geo.cluster_shift) + nr > meta->zeroed_from)
-		what = "is in the range that zeroed_from says is not used";
+	if (!what && (entry >> meta->geo.cluster_shift) + nr > meta->free_from)
+		what = "is in the range that zeroed_from or the record says is not used";
 	return what;
 }
 

@@ -24,6 +24,7 @@
 #include "dm-qed-flush.h"
 #include "dm-qed-geometry.h"
 #include "dm-qed-meta.h"
+#include "dm-qed-owner.h"
 #include "dm-qed-reclaim.h"
 #include "dm-qed-scan.h"
 #include "dm-qed-trim.h"
@@ -72,7 +73,6 @@ struct qed_meta {
 	struct qed_meta_client *client;
 	unsigned int cache_kib;		/* 0: as the disk needs it */
 	struct qed_flushes flushes;	/* of the image device */
-	struct qed_header *header;	/* a block; under header_mutex */
 	u64 nr_l1_blocks;		/* of the guest's disk */
 	struct qed_space *space;	/* pointer changed under cache.lock */
 	bool loaded;			/* changed under commit_mutex */
@@ -83,6 +83,7 @@ struct qed_meta {
 	bool doubtful;			/* no more commits: data may be lost */
 	bool marked;			/* NEED_CHECK is known to be durable */
 	bool touched;			/* free clusters are not as they were */
+	bool unsure;			/* NEED_CHECK was set, and nothing is known yet */
 	bool known;			/* the tables have been scanned */
 	bool scanning;			/* they are, in the background; read without */
 	unsigned long changes;		/* qed_meta_begin() without end */
@@ -105,8 +106,15 @@ struct qed_meta {
 	struct qed_forget forget;	/* a table without data */
 	bool again;			/* this round is one for such tables */
 
-	/* Serialises writes of the header. */
+	/* Serialises writes of the header, and protects what is in memory of it. */
 	struct mutex header_mutex;
+	struct qed_header *header;	/* a block, as it is on the device */
+	struct qed_header *next;	/* another, just read, or to be written */
+	struct qed_record record;	/* as found, and then as it is to be written */
+	bool recorded;			/* one was found; of the load alone */
+	bool recording;			/* one is written */
+	bool needs_check;		/* NEED_CHECK is set, or may be; read without */
+	struct qed_owner owner;		/* on the list while loaded to write */
 	/* By index of the L1 entry: serialise the creation of its table. */
 	struct mutex table_mutex[QED_TABLE_LOCKS];
 
@@ -119,7 +127,7 @@ struct qed_meta {
 	struct work_struct check_work;	/* walks through the tables ... */
 	struct work_struct result_work;	/* ... and counts, while nothing is reclaimed */
 	bool scan_stop;			/* ends both */
-	u64 zeroed_from;
+	u64 free_from;			/* known without a scan; or U64_MAX */
 	struct qed_defects defects;	/* found while loaded */
 };
 

@@ -135,7 +135,7 @@ unsigned long qed_meta_idle(struct qed_meta *meta, unsigned long idle)
 	if (!changing && qed_header_needs_check(meta)) {
 		r = qed_meta_commit(meta, true);
 		if (!r)
-			r = qed_header_clean(meta);
+			r = qed_header_clean(meta, false);
 	}
 	if (r && r != -ENOSPC)
 		return 0;
@@ -168,9 +168,12 @@ int qed_meta_close(struct qed_meta *meta)
 	r = qed_meta_commit(meta, true);
 	if (r)
 		return r;
-	r = qed_header_clean(meta);
-	/* Nothing is lost: the next activation finds free space by a scan. */
-	return r == -ENOSPC ? 0 : r;
+	r = qed_header_clean(meta, true);
+	/*
+	 * Unless it has failed nothing is lost: the next activation finds an image that was
+	 * left active, and free space by a scan.
+	 */
+	return READ_ONCE(meta->frozen) ? r : 0;
 }
 
 u64 qed_meta_reclaiming(struct qed_meta *meta)
@@ -202,7 +205,7 @@ static void scan_args_init(struct qed_meta *meta, struct qed_scan_args *args)
 	args->geo = &meta->geo;
 	args->name = meta->client->name;
 	/* What the device grows by meanwhile is new, too. */
-	args->zeroed_from = min(meta->zeroed_from, meta->geo.nr_clusters);
+	args->zeroed_from = min(meta->free_from, meta->geo.nr_clusters);
 }
 
 static void scan_installed(struct qed_meta *meta,
@@ -228,6 +231,7 @@ static void scan_installed(struct qed_meta *meta,
 	meta->mapped += result->mapped;
 	meta->nr_others = others;
 	WRITE_ONCE(meta->known, true);
+	meta->unsure = false;
 	spin_unlock_irq(&meta->cache.lock);
 	qed_scan_result_free(result);
 }
@@ -305,35 +309,71 @@ static int scan_now(struct qed_meta *meta)
 }
 
 /*
- * The space map. What is free without a look at the tables is only what zeroed_from tells
- * of. Calls qed_scan(), or begins to.
+ * The clusters that are known to be zero without a look at the tables: what the record says,
+ * of the device as it is now, and what zeroed_from does.
  */
-static int load_space(struct qed_meta *meta)
+static void known_zeroes(struct qed_meta *meta, const struct qed_load_args *args,
+			 u64 *from, u64 *end)
+{
+	const struct qed_record *record = &meta->record;
+
+	*from = 0;
+	*end = 0;
+	if (record->device_size == bdev_nr_bytes(meta->bdev)) {
+		*from = record->zero_from;
+		*end = record->zero_end;
+	}
+	if (args->zeroed) {
+		*from = *end < args->zeroed_from ? args->zeroed_from :
+						   min(*from, args->zeroed_from);
+		*end = meta->geo.nr_clusters;
+	}
+}
+
+/* The space map, with what is known already */
+static struct qed_space *create_space(struct qed_meta *meta,
+				      const struct qed_load_args *args)
+{
+	u64 nr = meta->geo.nr_clusters, from, end;
+	struct qed_space *space;
+
+	space = qed_space_create(nr, meta->free_from, meta->geo.table_clusters);
+	if (!space) {
+		DMERR("%s: no memory for a space map of %llu clusters",
+		      meta->client->name, nr);
+		return NULL;
+	}
+	known_zeroes(meta, args, &from, &end);
+	qed_space_doubt(space, meta->free_from, end ? from : nr);
+	qed_space_doubt(space, max(meta->free_from, end), nr);
+	return space;
+}
+
+/* Was it left by somebody whose tables may not be in order then? */
+static bool is_doubtful(struct qed_meta *meta)
+{
+	return qed_header_needs_check(meta) && !meta->recorded;
+}
+
+static int load_space(struct qed_meta *meta, const struct qed_load_args *args)
 {
 	struct qed_space *space;
 
-	if (meta->zeroed_from < meta->geo.l1_first + meta->geo.table_clusters) {
+	if (meta->free_from < meta->geo.l1_first + meta->geo.table_clusters) {
 		DMERR("%s: zeroed_from %llu is not above the L1 table",
-		      meta->client->name, meta->zeroed_from);
+		      meta->client->name, meta->free_from);
 		return -EINVAL;
 	}
-	space = qed_space_create(meta->geo.nr_clusters, meta->zeroed_from,
-				 meta->geo.table_clusters);
-	if (!space) {
-		DMERR("%s: no memory for a space map of %llu clusters",
-		      meta->client->name, meta->geo.nr_clusters);
+	space = create_space(meta, args);
+	if (!space)
 		return -ENOMEM;
-	}
 	qed_trim_start(&meta->trim);
 	qed_reclaim_start(&meta->reclaim, space, qed_meta_cluster_bits(meta));
 	spin_lock_irq(&meta->cache.lock);
 	meta->space = space;
 	spin_unlock_irq(&meta->cache.lock);
 
-	if (qed_header_needs_check(meta))
-		return scan_now(meta);
-	start_scan(meta);
-	return 0;
+	return is_doubtful(meta) ? scan_now(meta) : 0;
 }
 
 static void reset(struct qed_meta *meta, const struct qed_load_args *args)
@@ -345,6 +385,7 @@ static void reset(struct qed_meta *meta, const struct qed_load_args *args)
 	/* A bit that was read may be in a volatile cache: set it again. */
 	meta->marked = false;
 	meta->touched = false;
+	meta->unsure = false;
 	meta->known = false;
 	meta->changes = 0;
 	meta->last_change = jiffies;
@@ -353,7 +394,6 @@ static void reset(struct qed_meta *meta, const struct qed_load_args *args)
 	meta->nr_entered = 0;
 	qed_cache_set_stuck(&meta->cache, false);
 	meta->check.state = QED_CHECK_NONE;
-	meta->zeroed_from = args->zeroed ? args->zeroed_from : U64_MAX;
 	spin_unlock_irq(&meta->cache.lock);
 	WRITE_ONCE(meta->scan_stop, false);
 	meta->defects.name = meta->client->name;
@@ -379,7 +419,7 @@ void qed_meta_pause(struct qed_meta *meta)
 void qed_meta_continue(struct qed_meta *meta)
 {
 	/* What has failed is of use for reads only, and may be out of date. */
-	if (READ_ONCE(meta->frozen))
+	if (READ_ONCE(meta->frozen) || qed_header_look(meta))
 		return;
 	WRITE_ONCE(meta->scan_stop, false);
 	set_state(meta, true, true);
@@ -410,30 +450,56 @@ static int size_cache(struct qed_meta *meta)
 				   default_cache(nr));
 }
 
-int qed_meta_load(struct qed_meta *meta, const struct qed_load_args *args)
+/* What the header and the record say. Where the image is refused nothing is written. */
+static int load_header(struct qed_meta *meta, const struct qed_load_args *args)
 {
 	char *error;
 	int r;
 
-	reset(meta, args);
 	r = qed_header_read(meta, &error);
-	if (!r)
-		r = size_cache(meta);
 	if (r)
 		return r;
-	qed_header_look_at_record(meta);
-
 	if (!args->readonly)
-		r = alloc_counts(meta);
+		qed_owner_enter(&meta->owner, args->host, args->device);
+	r = qed_header_judge(meta, args);
+	if (r)
+		return r;
+	meta->unsure = qed_header_needs_check(meta);
+	meta->free_from = args->zeroed ? args->zeroed_from : U64_MAX;
+	if (!args->readonly && meta->record.end)
+		meta->free_from = min(meta->free_from, meta->record.end);
+	return size_cache(meta);
+}
+
+static int load_to_write(struct qed_meta *meta, const struct qed_load_args *args)
+{
+	int r;
+
+	r = alloc_counts(meta);
 	/* Space first: its scan finds more, and says more, about a bad L1. */
-	if (!r && !args->readonly && qed_header_needs_check(meta))
-		r = load_space(meta);
+	if (!r && is_doubtful(meta))
+		r = load_space(meta, args);
 	if (!r)
-		r = qed_l1_read(meta, args->readonly);
-	if (!r && !args->readonly && !meta->space)
-		r = load_space(meta);
-	if (!r && !args->readonly)
-		r = qed_header_clear_autoclear(meta);
+		r = qed_l1_read(meta, false);
+	if (!r && !meta->space)
+		r = load_space(meta, args);
+	if (!r)
+		r = qed_header_take(meta);
+	/* Not before it is ours: somebody might change what has been read. */
+	if (!r && !meta->known)
+		start_scan(meta);
+	return r;
+}
+
+int qed_meta_load(struct qed_meta *meta, const struct qed_load_args *args)
+{
+	int r;
+
+	reset(meta, args);
+	r = load_header(meta, args);
+	if (!r)
+		r = args->readonly ? qed_l1_read(meta, true) :
+				     load_to_write(meta, args);
 	if (r) {
 		qed_meta_unload(meta);
 		return r;
@@ -446,6 +512,7 @@ void qed_meta_unload(struct qed_meta *meta)
 {
 	struct qed_space *space;
 
+	qed_owner_leave(&meta->owner);
 	/* A commit that was asked for may come at any time: it is to find nothing. */
 	set_state(meta, false, false);
 	stop_walks(meta);
@@ -569,6 +636,7 @@ static void init_state(struct qed_meta *meta)
 	mutex_init(&meta->header_mutex);
 	for (i = 0; i < QED_TABLE_LOCKS; i++)
 		mutex_init(&meta->table_mutex[i]);
+	qed_owner_init(&meta->owner);
 	INIT_WORK(&meta->scan_work, background_scan);
 	qed_walk_init(meta);
 }
@@ -592,7 +660,8 @@ struct qed_meta *qed_meta_create(struct block_device *bdev,
 	init_state(meta);
 
 	meta->header = (struct qed_header *)get_zeroed_page(GFP_KERNEL);
-	if (!meta->header)
+	meta->next = (struct qed_header *)get_zeroed_page(GFP_KERNEL);
+	if (!meta->header || !meta->next)
 		goto bad_header;
 	r = qed_cache_init(&meta->cache, cache_pressure, client->name);
 	if (r)
@@ -634,8 +703,9 @@ bad_bios:
 bad_copies:
 	qed_cache_exit(&meta->cache);
 bad_cache:
-	free_page((unsigned long)meta->header);
 bad_header:
+	free_page((unsigned long)meta->next);
+	free_page((unsigned long)meta->header);
 	kfree(meta);
 	return ERR_PTR(r);
 }
@@ -648,6 +718,7 @@ void qed_meta_destroy(struct qed_meta *meta)
 	bioset_exit(&meta->bs);
 	mempool_exit(&meta->copies);
 	qed_cache_exit(&meta->cache);
+	free_page((unsigned long)meta->next);
 	free_page((unsigned long)meta->header);
 	kfree(meta);
 }

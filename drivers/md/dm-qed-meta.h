@@ -169,11 +169,17 @@ void qed_meta_destroy(struct qed_meta *meta);
  * @zeroed: @zeroed_from is given
  * @zeroed_from: clusters of the device from here on are durably zero and
  *	nothing refers to them
+ * @takeover: whoever else has the image, by its record, does not write any more
+ * @host: how this one is called, valid as long as it is loaded
+ * @device: the same for all tables of a device
  */
 struct qed_load_args {
 	bool readonly;
 	bool zeroed;
 	u64 zeroed_from;
+	bool takeover;
+	const char *host;
+	const void *device;
 };
 
 /**
@@ -181,15 +187,17 @@ struct qed_load_args {
  * @meta: the metadata, not loaded
  * @args: see there
  *
- * A clean image is ready when its L1 table has been read. A scan of all tables, in the
- * background, builds its space map: until then clusters are free only from zeroed_from
- * on, if that is given, and nothing can be unmapped. An image that is marked as one to
- * be checked is scanned before. Clears unknown autoclear bits; without space for that the
- * metadata fails, and serves reads.
+ * An image is ready when its L1 table has been read. A scan of all tables, in the
+ * background, builds its space map: until then clusters are free only from where the
+ * record says so, or from zeroed_from on, and nothing can be unmapped. An image that
+ * is marked as one to be checked, and not by us, is scanned before. The record says then
+ * that we have it; unless @readonly is set it must not say that somebody else has.
+ * Clears unknown autoclear bits; without space for that the metadata fails, and serves
+ * reads.
  *
  * Context: Process context, may sleep. The caller serialises it with unload.
- * Return: 0, -EUCLEAN for defective tables, -EINTR, -EIO, -ENOMEM, or what
- * qed_meta_create() may say of the header.
+ * Return: 0, -EBUSY if somebody else has the image, -EUCLEAN for defective tables, -EINTR,
+ * -EIO, -ENOMEM, or what qed_meta_create() may say of the header.
  */
 int qed_meta_load(struct qed_meta *meta, const struct qed_load_args *args);
 
@@ -204,7 +212,7 @@ int qed_meta_load(struct qed_meta *meta, const struct qed_load_args *args);
 void qed_meta_unload(struct qed_meta *meta);
 
 /**
- * qed_meta_close() - commit everything and mark the image clean
+ * qed_meta_close() - commit everything, mark the image clean, and give it up
  * @meta: the running metadata, with no change under way
  *
  * Free clusters that are still to be given to the image device are not. To be followed
@@ -212,7 +220,8 @@ void qed_meta_unload(struct qed_meta *meta);
  *
  * Context: Process context, may sleep.
  * Return: 0 if the image is complete on the device, and clean if there was space for
- * the header; -EROFS if the metadata has failed before, or the error of the device.
+ * the header, and it could be read; -EROFS if the metadata has failed before, or the error
+ * of the device.
  */
 int qed_meta_close(struct qed_meta *meta);
 
@@ -230,7 +239,8 @@ void qed_meta_pause(struct qed_meta *meta);
 
 /*
  * The end of a pause, unless the metadata has failed: what it has in memory serves
- * reads, and nothing else. A check that was going on is given up. Context: Process.
+ * reads, and nothing else. So it is if somebody else has taken the image meanwhile. A
+ * check that was going on is given up. Context: Process.
  */
 void qed_meta_continue(struct qed_meta *meta);
 

@@ -66,7 +66,7 @@ static int check_l1_beyond(struct qed_meta *meta, u64 end)
 int qed_meta_resize(struct qed_meta *meta, u64 sectors)
 {
 	u64 max = qed_max_image_size(&meta->geo) >> SECTOR_SHIFT;
-	u64 now = le64_to_cpu(meta->header->image_size) >> SECTOR_SHIFT;
+	u64 now = qed_header_size(meta) >> SECTOR_SHIFT;
 	struct qed_geometry geo = meta->geo;
 	int r;
 

@@ -199,7 +199,7 @@ static const char *claim(struct qed_scan *scan, u64 entry, u64 nr)
 	if (what)
 		return what;
 	if (first + nr > scan->args->zeroed_from)
-		return "is in the range that zeroed_from says is not used";
+		return "is in the range that zeroed_from or the record says is not used";
 	for (i = 0; i < nr; i++)
 		if (test_bit(first + i, scan->result->used))
 			return "refers to a cluster that is referenced already";

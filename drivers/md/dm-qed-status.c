@@ -87,7 +87,7 @@ static void status_info(struct qed *qed, char *result, unsigned int maxlen)
 	status_space(qed, &stats, result, maxlen, &sz);
 }
 
-/* zeroed_from is left out: it has been true once, before the image was used. */
+/* zeroed_from and takeover are left out: they were true once, before the image was used. */
 static void status_table(struct qed *qed, char *result, unsigned int maxlen)
 {
 	const struct qed_features *f = &qed->features;
@@ -96,7 +96,7 @@ static void status_table(struct qed *qed, char *result, unsigned int maxlen)
 	unsigned int nr = f->read_only + f->error_if_no_space +
 			  f->ignore_discard + f->no_discard_passdown +
 			  2 * !!f->cache_kib + 2 * commit + 2 * !!f->low_water +
-			  2 * !!f->zero_ahead;
+			  2 * !!f->zero_ahead + 2 * f->named;
 
 	DMEMIT("%s", qed->dev->name);
 	if (nr)
@@ -117,6 +117,8 @@ static void status_table(struct qed *qed, char *result, unsigned int maxlen)
 		DMEMIT(" no_discard_passdown");
 	if (f->zero_ahead)
 		DMEMIT(" zero_ahead %llu", f->zero_ahead);
+	if (f->named)
+		DMEMIT(" host %s", f->host);
 }
 
 static void status_ima(struct qed *qed, char *result, unsigned int maxlen)
@@ -133,8 +135,8 @@ static void status_ima(struct qed *qed, char *result, unsigned int maxlen)
 	DMEMIT(",error_if_no_space=%c,low_water=%llu,ignore_discard=%c",
 	       f->error_if_no_space ? 'y' : 'n', f->low_water,
 	       f->ignore_discard ? 'y' : 'n');
-	DMEMIT(",no_discard_passdown=%c,zero_ahead=%llu;",
-	       f->no_discard_passdown ? 'y' : 'n', f->zero_ahead);
+	DMEMIT(",no_discard_passdown=%c,zero_ahead=%llu,host=%s;",
+	       f->no_discard_passdown ? 'y' : 'n', f->zero_ahead, f->host);
 }
 
 void qed_status(struct dm_target *ti, status_type_t type,

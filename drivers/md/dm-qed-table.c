@@ -49,7 +49,7 @@ static void check_block(struct qed_meta *meta, struct qed_block *block,
 		what = qed_entry_defect(&geo, entry, 1);
 		if (!what && !known &&
 		    !qed_space_is_used(meta->space, entry >> geo.cluster_shift))
-			what = "is in the range that zeroed_from says is not used";
+			what = "is in the range that zeroed_from or the record says is not used";
 		if (!what)
 			continue;
 		qed_defect_l2(&meta->defects, &geo, table, first + i, entry,

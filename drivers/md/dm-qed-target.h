@@ -23,6 +23,7 @@
 #include <linux/workqueue.h>
 
 #include "dm-qed-flush.h"
+#include "dm-qed-format.h"
 #include "dm-qed-meta.h"
 
 struct qed_cell;
@@ -47,12 +48,15 @@ struct qed_features {
 	bool error_if_no_space;
 	bool ignore_discard;
 	bool no_discard_passdown;
+	bool takeover;
 	bool zeroed;
 	u64 zeroed_from;		/* clusters */
 	u64 low_water;			/* clusters */
 	u64 zero_ahead;			/* clusters */
 	unsigned int cache_kib;		/* 0: by itself */
 	unsigned int commit_ms;
+	bool named;			/* the host is given */
+	char host[QED_HOST_SIZE];
 };
 
 struct qed {

@@ -24,6 +24,7 @@
 #include "dm-qed-format.h"
 #include "dm-qed-map.h"
 #include "dm-qed-mode.h"
+#include "dm-qed-owner.h"
 #include "dm-qed-status.h"
 
 #define DM_MSG_PREFIX "qed"
@@ -169,6 +170,9 @@ static int activate(struct qed *qed)
 		.readonly = qed->features.read_only,
 		.zeroed = qed->features.zeroed,
 		.zeroed_from = qed->features.zeroed_from,
+		.takeover = qed->features.takeover,
+		.host = qed->features.host,
+		.device = dm_table_get_md(qed->ti->table),
 	};
 	unsigned int noio;
 	int r;
@@ -194,8 +198,9 @@ static int activate(struct qed *qed)
 		return r;
 	}
 
-	/* The promise was about this moment, and allocations break it. */
+	/* The promises were about this moment, and allocations break the first one. */
 	qed->features.zeroed = false;
+	qed->features.takeover = false;
 	return 0;
 }
 
@@ -358,6 +363,21 @@ static int parse_u64(struct dm_arg_set *as, u64 *value, const char *name,
 	return -EINVAL;
 }
 
+static int parse_host(struct dm_arg_set *as, struct qed_features *f, char **error)
+{
+	const char *arg = dm_shift_arg(as);
+
+	if (arg && qed_host_is_legal(arg)) {
+		strscpy(f->host, arg, sizeof(f->host));
+		f->named = true;
+		return 0;
+	}
+	DMERR("host needs 1 to %u characters of A-Z a-z 0-9 . _ -, not %s",
+	      QED_HOST_SIZE - 1, arg ? arg : "nothing");
+	*error = "Invalid name of a host";
+	return -EINVAL;
+}
+
 static int parse_feature(struct dm_arg_set *as, struct qed_features *f,
 			 char **error)
 {
@@ -385,6 +405,12 @@ static int parse_feature(struct dm_arg_set *as, struct qed_features *f,
 		f->no_discard_passdown = true;
 		return 0;
 	}
+	if (!strcasecmp(arg, "takeover")) {
+		f->takeover = true;
+		return 0;
+	}
+	if (!strcasecmp(arg, "host"))
+		return parse_host(as, f, error);
 	if (!strcasecmp(arg, "cache_kib"))
 		return dm_read_arg(&cache_arg, as, &f->cache_kib, error);
 	if (!strcasecmp(arg, "commit_interval"))
@@ -408,13 +434,14 @@ static int parse_features(struct dm_arg_set *as, struct qed_features *f,
 {
 	/* Every argument once, the value options with their values */
 	static const struct dm_arg count_arg = {
-		0, 14, "Invalid number of feature arguments"
+		0, 17, "Invalid number of feature arguments"
 	};
 	struct dm_arg_set group;
 	unsigned int argc;
 	int r;
 
 	f->commit_ms = QED_DEFAULT_COMMIT_MS;
+	qed_host_default(f->host);
 	if (!as->argc)
 		return 0;
 

@@ -341,7 +341,7 @@ static void make_image(struct kunit *test, struct block_device *bdev)
 
 static int txn_init(struct kunit *test)
 {
-	struct qed_load_args args = {};
+	struct qed_load_args args = { .host = "kunit" };
 	struct txn_test *t = kunit_kzalloc(test, sizeof(*t), GFP_KERNEL);
 	char *error;
 
@@ -758,7 +758,7 @@ static void unmap_paused(struct kunit *test)
 static void unmap_unloaded(struct kunit *test)
 {
 	struct txn_test *t = test->priv;
-	struct qed_load_args args = {};
+	struct qed_load_args args = { .host = "kunit" };
 	struct qed_extent ext;
 
 	unmap_under_way(test, &ext);
@@ -769,6 +769,7 @@ static void unmap_unloaded(struct kunit *test)
 	qed_meta_unload(t->meta);
 	KUNIT_EXPECT_NULL(test, t->meta->reclaim.draining);
 	KUNIT_ASSERT_EQ(test, 0, qed_meta_load(t->meta, &args));
+	flush_work(&t->meta->scan_work);
 	KUNIT_EXPECT_FALSE(test, qed_space_is_used(t->meta->space, 3));
 	KUNIT_EXPECT_EQ(test, 1, unmap(test, 3, 1, 1));
 	KUNIT_EXPECT_EQ(test, 0, qed_meta_commit(t->meta, true));

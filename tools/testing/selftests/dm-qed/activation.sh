@@ -34,6 +34,7 @@ stack() {
 	io "$dev" "${ios[@]}"
 	dm_remove q
 	is "$(blk u64 "$disk" $((c + 8)))" $((4 * c)) "the place of the second table"
+	no_record "$disk"
 }
 
 # slow MS: all but the first table and its data are read with a delay
@@ -99,8 +100,8 @@ t_ready() {
 	sound "$disk"
 }
 
-# So many reads until the guest has read something, however large the image: header twice, its L1
-# table, that again and the first table for the scan; the table, and the data
+# So many reads until the guest has read something, however large the image: header three times, its
+# L1 table, that again and the first table for the scan; the table, and the data
 t_reads() {
 	stack "$1"
 	hold
@@ -109,7 +110,7 @@ t_reads() {
 	io "$dev" "read:0:$c:0x11"
 	io_end "$disk"
 	is_scanning q
-	at_most "$reads" 9 "the number of reads"
+	at_most "$reads" 10 "the number of reads"
 	let_go
 	scanned q
 	is "$(status q mapped)" "$1" "the number of mapped clusters"
@@ -160,6 +161,72 @@ t_known() {
 	is "$(status q used)" 11 "the number of used clusters"
 	io "$dev" "read:$hole:$c:0x33" "write:$((hole + c)):$c:0x44" flush
 	dm_remove q
+	sound "$disk"
+}
+
+# The same with what the record knows: it gets a cluster behind all that is in use
+t_recorded() {
+	stack 4
+	qed q "$lower"
+	dm_remove q
+	is "$(blk u64 "$disk" 472)" 10 "the end in the record"
+	held
+	io "$dev" "write:$hole:$c:0x33" flush
+	is_scanning q
+	is_dirty "$disk"
+	let_go
+	scanned q
+	is "$(status q used)" 11 "the number of used clusters"
+	io "$dev" "read:0:$c:0x11" "read:$hole:$c:0x33" "write:$((hole + c)):$c:0x44" flush
+	# the table has more than what the scan has seen
+	io "$dev" "discard:$((hole + c)):$c" "discard:0:$c" flush "read:$hole:$c:0x33"
+	dm_suspend q
+	dm_resume q
+	io "$dev" "read:$hole:$c:0x33" "read:0:$c:0"
+	dm_remove q
+	is "$(blk u64 "$disk" 472)" 11 "the end in the record"
+	sound "$disk"
+}
+
+# Before the scan has ended it is known, too, and then it is lower if what was there is gone.
+t_recorded_again() {
+	stack 512
+	qed q "$lower"
+	dm_remove q
+	slow 500
+	qed_at_once q "$lower"
+	io "$dev" "write:$hole:$c:0x33" flush
+	stops dm_suspend q
+	is_clean "$disk"
+	is "$(blk u64 "$disk" 472)" 1027 "the end in the record of what was not scanned"
+	let_go
+	dm_resume q
+	io "$dev" "discard:$hole:$c" flush
+	wait_for 20 status_is q reclaiming 0
+	dm_remove q
+	is "$(blk u64 "$disk" 472)" 1026 "the end in the record"
+	sound "$disk"
+}
+
+# After a crash of this target, too, and then NEED_CHECK stays until the scan has ended.
+t_crashed() {
+	stack 512
+	qedimg record "$disk" host=a-host flags=1
+	blk poke "$disk" 16 2
+	slow 500
+	qed_at_once q "$lower" host a-host
+	is_dirty "$disk"
+	io "$dev" "read:0:$c:0x11" "write:0:$c:0x22" flush
+	stops dm_suspend q
+	is_dirty "$disk"
+	has_record "$disk" || fail "it has no record any more"
+	is "$(blk u64 "$disk" 472)" 0 "the end in the record"
+	let_go
+	dm_resume q
+	wait_for 20 is_clean "$disk"
+	io "$dev" "write:$hole:$c:0x33" flush
+	dm_remove q
+	is "$(blk u64 "$disk" 472)" 1027 "the end in the record"
 	sound "$disk"
 }
 
@@ -322,8 +389,8 @@ t_unreadable() {
 
 # No layer can hold up reads and pass NOWAIT on, so it is a device each of whose I/Os takes a second.
 t_nowait() {
-	stack 160
-	dd if="$disk" of="$tmp/image" bs=2M count=1 status=none
+	stack 320
+	dd if="$disk" of="$tmp/image" bs=2M count=2 status=none
 	null b 16 irqmode=2 completion_nsec=1000000000
 	dd if="$tmp/image" of="$dev" bs=2M oflag=direct status=none
 	qed_at_once q "$dev"
@@ -440,6 +507,9 @@ run t_ready "reads and writes in place before the scan" \
 	t_waits "a write that needs a cluster waits for the scan" \
 	"t_waits error_if_no_space" "... also with error_if_no_space" \
 	t_known "it does not if zeroed_from tells of free space" \
+	t_recorded "... nor if the record does" \
+	t_recorded_again "... which needs no scan to be written again" \
+	t_crashed "NEED_CHECK is left alone by it, until the scan has ended" \
 	t_stopped "suspend, removal and reload end a scan" \
 	t_requeued "suspend without flush takes writes back that wait for it" \
 	t_flushed "suspend with a flush waits for these" \

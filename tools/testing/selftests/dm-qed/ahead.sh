@@ -222,7 +222,8 @@ t_unused() {
 	cp "$tmp/file" "$tmp/copy"
 	is_dirty "$tmp/copy"
 	loop "$tmp/copy"
-	qed r "$dev" zero_ahead 32
+	# the copy, too, says that it is in use
+	qed r "$dev" zero_ahead 32 takeover
 	wait_for 30 status_is r needs_check -
 	sleep 1
 	is "$(status r needs_check)" - "NEED_CHECK"

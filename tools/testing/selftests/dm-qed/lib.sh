@@ -591,6 +591,16 @@ is_clean() {
 	! is_dirty "$1"
 }
 
+# has_record IMAGE: is bit 63 set, which makes a record of what is there?
+has_record() {
+	[ $(($(blk u64 "$1" 32) >> 63 & 1)) = 1 ]
+}
+
+# no_record IMAGE: it has none any more, as after somebody has written who does not know it
+no_record() {
+	blk poke "$1" 32 0
+}
+
 # qedimg ARGUMENT...
 qedimg() {
 	"$QEDIMG" "$@"

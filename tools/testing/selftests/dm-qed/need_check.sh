@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# The life of NEED_CHECK, of the autoclear bits, and of the record.
+# The life of NEED_CHECK, and of the autoclear bits; that of the record is in record.sh.
 
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
@@ -107,73 +107,7 @@ t_autoclear() {
 	dm_remove q
 	[ "$(blk u64 "$disk" 32)" != 0 ] || fail "read_only has cleared autoclear bits"
 	qed q "$disk"
-	is "$(blk u64 "$disk" 32)" 0 "the autoclear bits of an active image"
-}
-
-# has_record IMAGE: is bit 63 set, which makes a record of what is there?
-has_record() {
-	[ $(($(blk u64 "$1" 32) >> 63 & 1)) = 1 ]
-}
-
-# activated ARG...: activate the image, and set $log to what the kernel says
-activated() {
-	kmsg_mark
-	qed q "$disk" "$@"
-	log=$(kmsg)
-}
-
-# It is read, and void before anything is written, since it is not kept up to date.
-t_record() {
-	local log
-
-	open_image read_only
-	dm_remove q
-	qedimg record "$disk" host=a-host end=5 zero_from=100 zero_end=2048 device_size=128M
-	activated read_only
-	[[ $log != *record* ]] || fail "the kernel tells of a record that nobody has: $log"
-	dm_remove q
-	has_record "$disk" || fail "read_only has cleared bit 63"
-	activated
-	[[ $log != *record* ]] || fail "the kernel tells of a record that nobody has: $log"
-	is "$(blk u64 "$disk" 32)" 0 "the autoclear bits of an active image"
-	io "$dev" write:0:512:1
-	dm_remove q
-	is "$(blk u64 "$disk" 32)" 0 "the autoclear bits after removal"
-
-	qedimg record "$disk" host=a-host flags=1
-	activated
-	matches "$log" 'record says that host a-host' "the kernel's log of an active record"
-	dm_remove q
-	! has_record "$disk" || fail "bit 63 is set after removal"
-
-	qedimg record "$disk" flags=1 end=100
-	activated read_only
-	matches "$log" 'record in the header is ignored: it tells of free space' "the kernel's log"
-	dm_remove q
-	qedimg record "$disk" host=a-host
-	qedimg poke "$disk" 400 ff
-	activated
-	matches "$log" 'record in the header is ignored: it has a wrong checksum' "the kernel's log"
-	is "$(blk u64 "$disk" 32)" 0 "the autoclear bits of an active image"
-	io "$dev" read:0:512:1
-}
-
-# QEMU knows no record: it reads such an image, and clears the bit when it writes.
-t_record_qemu() {
-	local img=$tmp/record.qed
-
-	need qemu-img qemu-io
-	truncate -s 128M "$img"
-	image "$img" $((64 * mb)) "$c" 4 0
-	qedimg record "$img" end=5 zero_from=5 zero_end=2048 device_size=128M
-	qemu-img check -q -f qed "$img" >"$tmp/check.log" || [ $? = 3 ] ||
-		fail "QEMU finds errors: $(cat "$tmp/check.log")"
-	qemu-io -r -f qed -c 'read -P 0 0 64k' "$img" >"$tmp/qemu-io.log"
-	has_record "$img" || fail "QEMU has cleared bit 63 without writing"
-	qemu-io -f qed -c 'write -P 1 0 64k' "$img" >"$tmp/qemu-io.log"
-	! has_record "$img" || fail "QEMU has not cleared bit 63"
-	is "$(blk u64 "$img" 32)" 0 "the autoclear bits after QEMU"
-	qemu-img check -q -f qed "$img" || [ $? = 3 ] || fail "QEMU finds errors"
+	is "$(blk u64 "$disk" 32)" 9223372036854775808 "the autoclear bits of an active image"
 }
 
 # Bits that are nobody's business
@@ -197,6 +131,4 @@ run t_life "set by allocations only, cleared by suspend and removal" \
 	t_idle_durable "cleared only when all is durable" \
 	t_inherited "an image that somebody else has left" \
 	t_autoclear "unknown autoclear bits are cleared" \
-	t_record "a record is read, and void before anything is written" \
-	t_record_qemu "QEMU reads images with a record, and clears bit 63 to write" \
 	t_compat "compatible features stay"

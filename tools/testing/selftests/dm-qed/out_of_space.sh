@@ -528,7 +528,7 @@ t_thin_autoclear() {
 	dm_swap pool "$(thin 40)"
 	qed_reload q "$lower"
 	is "$(status q mode)" rw "the mode"
-	is "$(blk u64 "$lower" 32)" 0 "the autoclear bits"
+	is "$(blk u64 "$lower" 32)" 9223372036854775808 "the autoclear bits"
 	io "$dev" "write:$((10 * c)):$c:0x22" flush
 	dm_remove q
 	is_clean "$lower"
@@ -555,6 +555,36 @@ t_thin_timeout() {
 	io "$dev" "write:$((10 * c)):$((4 * c)):0x22" flush
 	is "$(status q mode)" rw "the mode"
 	dm_remove q
+	sound "$lower"
+}
+
+# What there was no space for is kept over a suspend. If somebody else has taken the image by then
+# it is lost, and the image is left alone.
+t_thin_taken() {
+	local q
+
+	thin_image 3
+	qed q "$lower" commit_interval 3600000 zeroed_from 5 host first
+	q=$dev
+	io "$q" "write:0:$((2 * c)):0x11"
+	dm_suspend q
+	is "$(status q mode)" out_of_space "the mode"
+	dm_swap pool "$(thin 24)"
+	linear other "$lower"
+	qed p "$dev" host second takeover
+	io "$dev" "write:0:$c:0x22" flush
+	wait_for 20 is_clean "$lower"
+	io_start "$lower"
+	kmsg_mark
+	dm_resume q
+	io_end "$lower"
+	is "$wsectors" 0 "the number of sectors written"
+	matches "$(kmsg)" 'host second has taken the image, owner [0-9a-f]{32}' "the kernel's log"
+	is "$(status q mode)" ro "the mode"
+	io "$q" "!EIO/write:0:$c:0x33" "!EIO/flush"
+	io "$dev" "read:0:$c:0x22" "write:$c:$c:0x22" flush
+	dm_remove q
+	dm_remove p
 	sound "$lower"
 }
 
@@ -690,6 +720,7 @@ run t_grow "writes wait until the device has grown and was suspended" \
 	t_thin_header "one without space for the header" \
 	t_thin_autoclear "one without space to clear autoclear bits" \
 	t_thin_timeout "the end of the wait for space on the image device" \
+	t_thin_taken "what is kept without space, of an image that somebody else has taken" \
 	t_thin_tables "an image device without space for tables" \
 	t_thin_tables_error "the same with error_if_no_space" \
 	t_full_cache "no space for tables, and a cache full of them" \

@@ -129,7 +129,8 @@ t_table() {
 
 t_dirty() {
 	recipe "$1"
-	printf '\x02' | dd of="$keep/$1.qed" bs=1 seek=16 conv=notrunc status=none
+	no_record "$lower"
+	blk poke "$lower" 16 2
 	qed_refused q "$lower"
 	matches "$error" "$match" "the message"
 	qed_refused q "$lower" zeroed_from 1000
