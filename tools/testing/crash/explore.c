@@ -680,8 +680,10 @@ int main(int argc, char **argv)
 	if (!quiet) {
 		printf("%ju states, %.0f per second, %ju epochs, %ju writes, ",
 		       e.states, e.states / seconds, e.epochs, e.writes);
-		printf("%ju guest flushes, %ju power cuts, seed %ju\n",
+		printf("%ju guest flushes, %ju power cuts, seed %ju; ",
 		       e.flushes, e.points, seed);
+		printf("%ju with a record, an end in %ju, zeroes in %ju\n",
+		       e.judge.records, e.judge.ends, e.judge.zeroes);
 	}
 	return !good;
 }

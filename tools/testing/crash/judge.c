@@ -22,6 +22,23 @@
 #define H_L1		40
 #define H_IMAGE		48
 #define NEED_CHECK	2
+#define H_RECORDED	39			/* bit 63 of the autoclear features */
+#define RECORDED	0x80
+#define H_RECORD	384
+#define RECORD_SIZE	128
+
+/* Of the record, likewise */
+#define R_MAGIC		0
+#define R_VERSION	4
+#define R_FLAGS		6
+#define R_HOST		24
+#define R_END		88
+#define R_ZERO_FROM	96
+#define R_ZERO_END	104
+#define R_SIZE		112
+#define R_RESERVED	120
+#define R_CRC		124
+#define ACTIVE		1
 
 const char * const verdict_names[VERDICTS] = {
 	[GOOD] = "good",
@@ -31,6 +48,7 @@ const char * const verdict_names[VERDICTS] = {
 	[LOST] = "lost data",
 	[FOREIGN] = "foreign data",
 	[CLEAN_BIT] = "NEED_CHECK is clear",
+	[RECORD] = "the record",
 };
 
 static uint32_t le32(const unsigned char *p)
@@ -59,7 +77,7 @@ static enum verdict verdict(struct judge *judge, enum verdict verdict,
  *----------------------------------------------------------------
  */
 
-/* All but NEED_CHECK has to stay as it was, and the size to be right. */
+/* All but NEED_CHECK and the record has to stay as it was, and the size to be right. */
 static enum verdict judge_header(struct judge *judge, const uint32_t *image)
 {
 	unsigned char now[SECTOR_SIZE], was[SECTOR_SIZE];
@@ -76,6 +94,9 @@ static enum verdict judge_header(struct judge *judge, const uint32_t *image)
 	now[H_FEATURES] &= ~NEED_CHECK;
 	was[H_FEATURES] &= ~NEED_CHECK;
 	memcpy(now + H_IMAGE, was + H_IMAGE, 8);
+	now[H_RECORDED] &= ~RECORDED;
+	was[H_RECORDED] &= ~RECORDED;
+	memcpy(now + H_RECORD, was + H_RECORD, RECORD_SIZE);
 	if (memcmp(now, was, SECTOR_SIZE))
 		return verdict(judge, BAD_HEADER, "the header has changed");
 	return GOOD;
@@ -348,6 +369,84 @@ static enum verdict judge_clean(struct judge *judge, const uint32_t *image)
 		       (unsigned long long)from);
 }
 
+/*----------------------------------------------------------------
+ * The record
+ *----------------------------------------------------------------
+ */
+
+static uint32_t crc32c(const unsigned char *data, size_t len)
+{
+	uint32_t crc = ~0;
+	int bit;
+
+	while (len--) {
+		crc ^= *data++;
+		for (bit = 0; bit < 8; bit++)
+			crc = crc >> 1 ^ (crc & 1 ? 0x82f63b78 : 0);
+	}
+	return ~crc;
+}
+
+/* It is whole, in each state: it is written with the rest of the sector. */
+static enum verdict judge_record_form(struct judge *judge,
+				      const unsigned char *record)
+{
+	if (memcmp(record + R_MAGIC, "QEDR\1\0", 6) || record[R_FLAGS + 1] ||
+	    record[R_FLAGS] & ~ACTIVE || le32(record + R_RESERVED) ||
+	    !record[R_HOST] || record[R_END - 1])
+		return verdict(judge, RECORD, "it is none");
+	if (le32(record + R_CRC) != crc32c(record, R_CRC))
+		return verdict(judge, RECORD, "its checksum is wrong");
+	return GOOD;
+}
+
+/* All of them read as zeroes, and nothing refers to one of them. */
+static enum verdict judge_record_zeroes(struct judge *judge, const uint32_t *image,
+					const unsigned char *record)
+{
+	uint64_t from = le64(record + R_ZERO_FROM), i;
+	uint64_t to = le64(record + R_ZERO_END), end = le64(record + R_END);
+
+	if (!to && !from && !le64(record + R_SIZE))
+		return GOOD;
+	if (!end || from < end || from >= to || to > judge->nr_clusters ||
+	    le64(record + R_SIZE) != judge->nr_sectors * SECTOR_SIZE)
+		return verdict(judge, RECORD, "clusters %llu to %llu cannot be zero",
+			       (unsigned long long)from, (unsigned long long)to);
+	for (i = from * judge->cluster; i < to * judge->cluster; i++)
+		if (image[i])
+			return verdict(judge, RECORD, "image sector %llu is not zero",
+				       (unsigned long long)i);
+	judge->zeroes++;
+	return GOOD;
+}
+
+static enum verdict judge_record(struct judge *judge, const uint32_t *image)
+{
+	const unsigned char *header = judge->contents->data[image[0]];
+	const unsigned char *record = header + H_RECORD;
+	uint64_t end = le64(record + R_END);
+	enum verdict v;
+
+	if (!(header[H_RECORDED] & RECORDED))
+		return GOOD;
+	v = judge_record_form(judge, record);
+	if (v)
+		return v;
+	judge->records++;
+	if (header[H_FEATURES] & NEED_CHECK || record[R_FLAGS] & ACTIVE)
+		return end | le64(record + R_ZERO_FROM) | le64(record + R_ZERO_END) |
+		       le64(record + R_SIZE) ?
+			verdict(judge, RECORD, "it claims something of an image in use") :
+			GOOD;
+	if (end && end < judge->end)
+		return verdict(judge, RECORD, "the end is %llu, and cluster %llu in use",
+			       (unsigned long long)end,
+			       (unsigned long long)judge->end - 1);
+	judge->ends += !!end;
+	return judge_record_zeroes(judge, image, record);
+}
+
 enum verdict judge_image(struct judge *judge, const uint32_t *image)
 {
 	enum verdict v = judge_header(judge, image);
@@ -356,7 +455,9 @@ enum verdict judge_image(struct judge *judge, const uint32_t *image)
 		return v;
 	claims_begin(judge);
 	v = judge_tables(judge, image);
-	return v ? v : judge_clean(judge, image);
+	if (!v)
+		v = judge_clean(judge, image);
+	return v ? v : judge_record(judge, image);
 }
 
 uint64_t judge_size(const struct judge *judge, uint32_t content)

@@ -18,6 +18,7 @@ enum verdict {
 	LOST,		/* a sector lost what had been flushed */
 	FOREIGN,	/* a sector shows what was never written to it */
 	CLEAN_BIT,	/* NEED_CHECK is clear, but tables or what is above the end was touched */
+	RECORD,		/* what the record says is not true */
 	VERDICTS,
 };
 
@@ -58,6 +59,8 @@ struct judge {
 	uint32_t *claims;		/* by cluster: the round it was seen in */
 	uint32_t round;
 	uint64_t end;			/* of the clusters seen in this round */
+
+	uint64_t records, ends, zeroes;	/* states with a record, and what these claim */
 
 	char message[256];		/* of the last verdict that is not GOOD */
 };
