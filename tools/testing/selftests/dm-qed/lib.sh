@@ -596,6 +596,11 @@ has_record() {
 	[ $(($(blk u64 "$1" 32) >> 63 & 1)) = 1 ]
 }
 
+# is_active IMAGE: does its record say that somebody has it?
+is_active() {
+	has_record "$1" && [ $(($(blk u64 "$1" 384) >> 48 & 1)) = 1 ]
+}
+
 # no_record IMAGE: it has none any more, as after somebody has written who does not know it
 no_record() {
 	blk poke "$1" 32 0

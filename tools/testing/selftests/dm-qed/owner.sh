@@ -1,0 +1,255 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# Who has an image. Two loop devices over one file stand for two hosts, or for two paths to a disk.
+
+# shellcheck source=lib.sh
+. "$(dirname "$0")/lib.sh"
+
+c=65536
+img=					# the file
+one=					# a loop device over it, and another
+two=
+q=					# the first device
+bit63=9223372036854775808
+
+# file: two loop devices over a file with an image, and something in it
+file() {
+	img=$tmp/image.qed
+	truncate -s 128M "$img"
+	image "$img" $((64 * mb)) "$c" 4 0
+	loop "$img"
+	one=$dev
+	loop "$img"
+	two=$dev
+	qed q "$one" zeroed_from 5
+	io "$dev" "write:0:$c:0x11" flush
+	dm_remove q
+	sync
+}
+
+# unchanged COMMAND...: this leaves the image alone
+unchanged() {
+	cp --sparse=always "$img" "$tmp/before"
+	"$@"
+	cmp "$img" "$tmp/before" || fail "the image has changed: $*"
+}
+
+# QEMU knows no record: it reads such an image, and clears the bit when it writes.
+t_qemu() {
+	need qemu-img qemu-io
+	file
+	qemu-img check -q -f qed "$img" >"$tmp/check.log" || [ $? = 3 ] ||
+		fail "QEMU finds errors: $(cat "$tmp/check.log")"
+	qemu-io -r -f qed -c "read -P 0x11 0 $c" "$img" >"$tmp/qemu-io.log"
+	has_record "$img" || fail "QEMU has cleared bit 63 without writing"
+	# it allocates at the end
+	truncate -s $((10 * c)) "$img"
+	qemu-io -f qed -c "write -P 0x22 $((10 * c)) $c" "$img" >"$tmp/qemu-io.log"
+	truncate -s 128M "$img"
+	is "$(blk u64 "$img" 32)" 0 "the autoclear bits after QEMU"
+	qed q "$one"
+	is "$(status q zeroed)" 0 "the clusters known to be zero"
+	io "$dev" "read:0:$c:0x11" "read:$((10 * c)):$c:0x22" "write:$c:$c:0x33" flush
+	dm_remove q
+	sync
+	is "$(blk u64 "$img" 32)" "$bit63" "the autoclear bits"
+	qemu-img check -q -f qed "$img" || [ $? = 3 ] || fail "QEMU finds errors"
+	sound "$img"
+}
+
+# Whoever repairs an image that is active clears NEED_CHECK and bit 63. Then the record is void.
+t_qemu_check() {
+	need qemu-img
+	file
+	kmsg_mark
+	qed q "$one"
+	io "$dev" "write:$c:$c:0x22" flush
+	is_dirty "$img"
+	qemu-img check -q -r all -f qed "$img" >"$tmp/check.log" || true
+	is "$(blk u64 "$img" 32)" 0 "the autoclear bits after QEMU"
+	is_clean "$img"
+	io "$dev" "write:$((2 * c)):$c:0x33" flush "read:0:$c:0x11" "read:$c:$c:0x22"
+	dm_suspend q
+	matches "$(kmsg)" 'somebody else has cleared bit 63: the record is void' "the kernel's log"
+	is "$(blk u64 "$img" 32)" 0 "the autoclear bits after that"
+	is_clean "$img"
+	dm_resume q
+	is "$(status q zeroed)" 0 "the clusters known to be zero"
+	is_active "$img" || fail "there is no active record"
+	io "$dev" "read:$((2 * c)):$c:0x33" "write:$((3 * c)):$c:0x44" flush
+	dm_remove q
+	sound "$img"
+}
+
+# It is not set again when NEED_CHECK is.
+t_qemu_idle() {
+	file
+	kmsg_mark
+	qed q "$one"
+	io "$dev" "write:$c:$c:0x22" flush
+	wait_for 20 is_clean "$img"
+	no_record "$img"
+	io "$dev" "write:$((2 * c)):$c:0x33" flush
+	is_dirty "$img"
+	is "$(blk u64 "$img" 32)" 0 "the autoclear bits"
+	matches "$(kmsg)" 'somebody else has cleared bit 63: the record is void' "the kernel's log"
+	dm_remove q
+	is "$(blk u64 "$img" 32)" 0 "the autoclear bits"
+	sound "$img"
+}
+
+# refuses DEVICE REASON [OPTION]...: it cannot be had, and stays as it is
+refuses() {
+	unchanged qed_refused p "$1" "${@:3}"
+	matches "$error" "$2" "the kernel's log"
+}
+
+# Another path to an image that is in use
+t_paths() {
+	file
+	qed q "$one"
+	q=$dev
+	sync
+	refuses "$two" 'in use on this host, .*, by another path: owner [0-9a-f]{32}'
+	refuses "$two" 'in use on this host' host another
+	qed p "$two" read_only
+	io "$dev" "read:0:$c:0x11"
+	dm_remove p
+	io "$q" "write:$c:$c:0x22" flush
+	refuses "$two" 'in use on this host'
+	dm_remove q
+	qed p "$two"
+	io "$dev" "read:0:$c:0x11" "read:$c:$c:0x22"
+	dm_remove p
+	sound "$img"
+}
+
+# A host that has gone without a word: its disk does not answer any more.
+t_gone() {
+	local lower
+
+	file
+	linear l "$one"
+	lower=$dev
+	qed q "$lower" host first
+	io "$dev" "write:$c:$c:0x22" flush
+	dm_swap l "0 $(sectors_of "$one") error"
+	dm_remove q
+	dm_remove l
+	is_active "$img" || fail "the record is not active"
+	refuses "$two" 'in use by host first, owner [0-9a-f]{32}: see takeover' host second
+	refuses "$two" 'in use by host first'
+	# the same host, after a crash
+	kmsg_mark
+	qed q "$two" host first
+	matches "$(kmsg)" 'taken over: left active by host first, owner [0-9a-f]{32}' "the kernel's log"
+	io "$dev" "read:0:$c:0x11" "read:$c:$c:0x22"
+	dm_remove q
+
+	qedimg record "$img" host=first flags=1
+	kmsg_mark
+	qed q "$two" host second takeover
+	matches "$(kmsg)" 'taken over from host first, owner [0-9a-f]{32}, on demand' "the kernel's log"
+	io "$dev" "read:$c:$c:0x22" "write:$((2 * c)):$c:0x33" flush
+	dm_remove q
+	# once is not for ever
+	qedimg record "$img" host=first flags=1
+	refuses "$two" 'in use by host first' host second
+	sound "$img"
+}
+
+# Who has lost the image does not write to it any more, and says so.
+t_taken() {
+	file
+	qed q "$one" host first
+	q=$dev
+	io "$dev" "read:0:$c:0x11"
+	qed p "$two" host second takeover
+	io "$dev" "write:$c:$c:0x22" flush
+	wait_for 20 is_clean "$img"
+	kmsg_mark
+	unchanged io "$q" "!EIO/write:$c:$c:0x99" "read:0:$c:0x11"
+	matches "$(kmsg)" 'host second has taken the image, owner [0-9a-f]{32}' "the kernel's log"
+	matches "$(kmsg)" 'the image has another owner: going read-only' "the kernel's log"
+	is "$(status q mode)" ro "the mode of who has lost it"
+	is "$(status p mode)" rw "the mode of who has it"
+	unchanged dm_remove q
+	io "$dev" "read:$c:$c:0x22" "write:$((2 * c)):$c:0x33" flush
+	dm_remove p
+	sound "$img"
+}
+
+# ... nor when it is suspended, or resumed
+t_taken_idle() {
+	file
+	qed q "$one" host first
+	q=$dev
+	qed p "$two" host second takeover
+	io "$dev" "write:$c:$c:0x22" flush
+	wait_for 20 is_clean "$img"
+	unchanged dm_suspend q
+	unchanged dm_resume q
+	is "$(status q mode)" ro "the mode of who has lost it"
+	io "$q" "read:0:$c:0x11" "!EIO/write:0:$c:0x99"
+	# another table does not get it, either
+	dm_load q "$(table "$one" host first)"
+	unchanged refused dm_resume q
+	is "$(status p mode)" rw "the mode of who has it"
+	dm_remove p
+	dm_resume q
+	io "$q" "read:$c:$c:0x22" "write:0:$c:0x99"
+	dm_remove q
+	sound "$img"
+}
+
+# A former owner: suspended, it has given the image up, and cannot have it again at once.
+t_former() {
+	file
+	qed q "$one"
+	q=$dev
+	dm_suspend q
+	qed p "$two"
+	io "$dev" "write:$c:$c:0x22" flush
+	kmsg_mark
+	unchanged refused dm_resume q
+	matches "$(kmsg)" 'in use on this host' "the kernel's log"
+	is "$(status q mode)" fail "the mode of the former owner"
+	dm_remove p
+	dm_resume q
+	io "$q" "read:$c:$c:0x22" "write:$((2 * c)):$c:0x33" flush
+	dm_remove q
+	sound "$img"
+}
+
+# Another table of the same device takes over from the one that has failed.
+t_reload() {
+	local lower
+
+	file
+	linear l "$one"
+	lower=$dev
+	qed q "$lower" host first
+	io "$dev" "write:$c:$c:0x22" flush
+	fail_writes l "$one" 0 8
+	io "$dev" "write:$((2 * c)):$c:0x33"
+	dm_suspend q
+	is "$(status q mode)" ro "the mode"
+	dm_swap l "0 $(sectors_of "$one") linear $one 0"
+	dm_load q "$(table "$lower" host first)"
+	dm_resume q
+	is "$(status q mode)" rw "the mode"
+	io "$dev" "read:$c:$c:0x22" "write:$((2 * c)):$c:0x44" "!EIO/flush"
+	dm_remove q
+	sound "$img"
+}
+
+run t_qemu "QEMU reads images with a record, and clears bit 63 to write" \
+	t_qemu_check "qemu-img check -r all on an active image" \
+	t_qemu_idle "bit 63 is not set again if somebody else has cleared it" \
+	t_paths "an image in use, by another path" \
+	t_gone "a host that has crashed" \
+	t_taken "who has lost the image does not write" \
+	t_taken_idle "... nor suspends, or resumes it" \
+	t_former "a former owner that is resumed" \
+	t_reload "a table that has failed, and the next one"
