@@ -310,7 +310,7 @@ static int scan_now(struct qed_meta *meta)
 
 /*
  * The clusters that are known to be zero without a look at the tables: what the record says,
- * of the device as it is now, and what zeroed_from does.
+ * if this is the device that it is about, and what zeroed_from does.
  */
 static void known_zeroes(struct qed_meta *meta, const struct qed_load_args *args,
 			 u64 *from, u64 *end)
@@ -319,7 +319,8 @@ static void known_zeroes(struct qed_meta *meta, const struct qed_load_args *args
 
 	*from = 0;
 	*end = 0;
-	if (record->device_size == bdev_nr_bytes(meta->bdev)) {
+	if (args->known_zeroes &&
+	    record->device_size == bdev_nr_bytes(meta->bdev)) {
 		*from = record->zero_from;
 		*end = record->zero_end;
 	}

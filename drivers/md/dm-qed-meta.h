@@ -169,6 +169,7 @@ void qed_meta_destroy(struct qed_meta *meta);
  * @zeroed: @zeroed_from is given
  * @zeroed_from: clusters of the device from here on are durably zero and
  *	nothing refers to them
+ * @known_zeroes: this is the device that the record was written on
  * @takeover: whoever else has the image, by its record, does not write any more
  * @host: how this one is called, valid as long as it is loaded
  * @device: the same for all tables of a device
@@ -177,6 +178,7 @@ struct qed_load_args {
 	bool readonly;
 	bool zeroed;
 	u64 zeroed_from;
+	bool known_zeroes;
 	bool takeover;
 	const char *host;
 	const void *device;

@@ -22,7 +22,8 @@
  * @end: no table refers to this cluster or one behind it; 0 if that is not known
  * @zero_from: clusters from this one on read as zeroes, durably ...
  * @zero_end: ... up to here, not included; 0 if none are known to; not below @end
- * @device_size: of the image device in bytes; on another one the zeroes do not hold
+ * @device_size: of the image device in bytes; of another size the zeroes do not hold, nor
+ *	on another device, which nothing here tells
  */
 struct qed_record {
 	u8 owner[QED_OWNER_SIZE];

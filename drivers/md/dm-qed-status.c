@@ -95,6 +95,7 @@ static void status_table(struct qed *qed, char *result, unsigned int maxlen)
 	unsigned int sz = 0;
 	unsigned int nr = f->read_only + f->error_if_no_space +
 			  f->ignore_discard + f->no_discard_passdown +
+			  f->known_zeroes +
 			  2 * !!f->cache_kib + 2 * commit + 2 * !!f->low_water +
 			  2 * !!f->zero_ahead + 2 * f->named;
 
@@ -115,6 +116,8 @@ static void status_table(struct qed *qed, char *result, unsigned int maxlen)
 		DMEMIT(" ignore_discard");
 	if (f->no_discard_passdown)
 		DMEMIT(" no_discard_passdown");
+	if (f->known_zeroes)
+		DMEMIT(" known_zeroes");
 	if (f->zero_ahead)
 		DMEMIT(" zero_ahead %llu", f->zero_ahead);
 	if (f->named)
@@ -135,8 +138,9 @@ static void status_ima(struct qed *qed, char *result, unsigned int maxlen)
 	DMEMIT(",error_if_no_space=%c,low_water=%llu,ignore_discard=%c",
 	       f->error_if_no_space ? 'y' : 'n', f->low_water,
 	       f->ignore_discard ? 'y' : 'n');
-	DMEMIT(",no_discard_passdown=%c,zero_ahead=%llu,host=%s;",
-	       f->no_discard_passdown ? 'y' : 'n', f->zero_ahead, f->host);
+	DMEMIT(",no_discard_passdown=%c,known_zeroes=%c,zero_ahead=%llu,host=%s;",
+	       f->no_discard_passdown ? 'y' : 'n', f->known_zeroes ? 'y' : 'n',
+	       f->zero_ahead, f->host);
 }
 
 void qed_status(struct dm_target *ti, status_type_t type,

@@ -48,6 +48,7 @@ struct qed_features {
 	bool error_if_no_space;
 	bool ignore_discard;
 	bool no_discard_passdown;
+	bool known_zeroes;
 	bool takeover;
 	bool zeroed;
 	u64 zeroed_from;		/* clusters */

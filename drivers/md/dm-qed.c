@@ -170,6 +170,7 @@ static int activate(struct qed *qed)
 		.readonly = qed->features.read_only,
 		.zeroed = qed->features.zeroed,
 		.zeroed_from = qed->features.zeroed_from,
+		.known_zeroes = qed->features.known_zeroes,
 		.takeover = qed->features.takeover,
 		.host = qed->features.host,
 		.device = dm_table_get_md(qed->ti->table),
@@ -405,6 +406,10 @@ static int parse_feature(struct dm_arg_set *as, struct qed_features *f,
 		f->no_discard_passdown = true;
 		return 0;
 	}
+	if (!strcasecmp(arg, "known_zeroes")) {
+		f->known_zeroes = true;
+		return 0;
+	}
 	if (!strcasecmp(arg, "takeover")) {
 		f->takeover = true;
 		return 0;
@@ -434,7 +439,7 @@ static int parse_features(struct dm_arg_set *as, struct qed_features *f,
 {
 	/* Every argument once, the value options with their values */
 	static const struct dm_arg count_arg = {
-		0, 17, "Invalid number of feature arguments"
+		0, 18, "Invalid number of feature arguments"
 	};
 	struct dm_arg_set group;
 	unsigned int argc;

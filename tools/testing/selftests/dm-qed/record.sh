@@ -37,7 +37,7 @@ t_life() {
 	local owner
 
 	disk 128
-	qed q "$lower" zeroed_from 5 host a
+	qed q "$lower" known_zeroes zeroed_from 5 host a
 	is_active "$disk" || fail "there is no active record"
 	is "$(field "$disk" 408)" 97 "the host"
 	is "$(field "$disk" 416)" 0 "the rest of the host"
@@ -86,7 +86,7 @@ t_idle() {
 # zeroes MIB NUMBER: with so much of the disk so many clusters are known to be zero
 zeroes() {
 	dm_swap l "0 $(($1 * mb / 512)) linear $disk 0"
-	qed q "$lower"
+	qed q "$lower" known_zeroes
 	is "$(status q zeroed)" "$2" "the clusters known to be zero with $1 MiB"
 	io "$dev" "read:0:$c:0x11"
 	dm_remove q
@@ -112,7 +112,7 @@ t_sizes() {
 	qed q "$lower" zeroed_from 10
 	dm_remove q
 	dm_swap l "0 $((128 * mb / 512)) linear $disk 0"
-	qed q "$lower" zeroed_from 1536
+	qed q "$lower" known_zeroes zeroed_from 1536
 	is "$(status q zeroed)" 512 "the clusters known to be zero"
 	dm_remove q
 	claims "$disk" 10 1536 2048 $((128 * mb))
@@ -169,8 +169,45 @@ t_bad() {
 	done
 }
 
+# The image, up to the end of what is in use, is copied to a recycled disk of the same size: what is
+# behind that is not zero there.
+t_copied() {
+	local disk end
+
+	null a 128
+	disk=$dev
+	image "$disk" $((64 * mb))
+	qed q "$disk" zeroed_from 5
+	io "$dev" "write:0:$c:0x11" flush
+	dm_remove q
+	end=$(field "$disk" 472)
+	null b 128
+	garbage "$dev" 128
+	dd if="$disk" of="$dev" bs="$c" count="$end" iflag=direct oflag=direct conv=notrunc status=none
+	sound "$dev"
+	qed q "$dev"
+	is "$(status q zeroed)" 0 "the clusters known to be zero"
+	io "$dev" "read:0:$c:0x11" "write:$((4 * c)):512:0x22" flush \
+		"read:$((4 * c)):512:0x22" "read:$((4 * c + 512)):$((c - 512)):0"
+}
+
+# The same of a volume that was made shorter, and as long again
+t_cut() {
+	disk 128
+	qed q "$lower" zeroed_from 5
+	io "$dev" "write:0:$c:0x11" flush
+	dm_remove q
+	io "$disk" "write:$((96 * mb)):$((32 * mb)):0xa5"
+	qed q "$lower"
+	is "$(status q zeroed)" 0 "the clusters known to be zero"
+	dm_remove q
+	claims "$disk" 10 0 0 0
+}
+
 run t_life "written, and read again" \
 	t_idle "it comes and goes with NEED_CHECK" \
 	t_sizes "zeroes are those of a device of one size" \
+	t_copied "a copy up to the end of what is in use" \
+	t_cut "a volume that was shorter for a while" \
 	t_untrue "what is not true" \
 	t_bad "what is no record"

@@ -79,9 +79,10 @@ t_table() {
 	lines "no_discard_passdown ignore_discard" "2 ignore_discard no_discard_passdown"
 	lines "zero_ahead 0" ""
 	lines "takeover" ""
+	lines "known_zeroes" "1 known_zeroes"
 	lines "host A-9.z_" "2 host A-9.z_"
-	lines "takeover no_discard_passdown zero_ahead 9 low_water 10 error_if_no_space host h ignore_discard commit_interval 7 cache_kib 64" \
-		"13 cache_kib 64 commit_interval 7 error_if_no_space low_water 10 ignore_discard no_discard_passdown zero_ahead 9 host h"
+	lines "takeover known_zeroes no_discard_passdown zero_ahead 9 low_water 10 error_if_no_space host h ignore_discard commit_interval 7 cache_kib 64" \
+		"14 cache_kib 64 commit_interval 7 error_if_no_space low_water 10 ignore_discard no_discard_passdown known_zeroes zero_ahead 9 host h"
 }
 
 t_message() {
@@ -125,7 +126,7 @@ t_ima() {
 	majmin=$(cat "/sys/class/block/${disk#/dev/}/dev")
 	qed q "$disk" cache_kib 128 low_water 5
 	measured=$(loads | tail -n "+$((before + 1))" | xxd -r -p)
-	matches "$measured" "target_name=qed,target_version=[0-9.]+,image_device_name=$majmin,cluster_sectors=128,image_sectors=131072,read_only=n,cache_kib=128,commit_interval=1000,error_if_no_space=n,low_water=5,ignore_discard=n,no_discard_passdown=n,zero_ahead=0,host=[A-Za-z0-9._-]+;" \
+	matches "$measured" "target_name=qed,target_version=[0-9.]+,image_device_name=$majmin,cluster_sectors=128,image_sectors=131072,read_only=n,cache_kib=128,commit_interval=1000,error_if_no_space=n,low_water=5,ignore_discard=n,no_discard_passdown=n,known_zeroes=n,zero_ahead=0,host=[A-Za-z0-9._-]+;" \
 		"what IMA has measured"
 }
 
