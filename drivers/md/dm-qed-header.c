@@ -285,39 +285,68 @@ static void record_voided(struct qed_meta *meta)
 	meta->header->autoclear_features = 0;
 }
 
-static void record_taken(struct qed_meta *meta)
+/* The header in next is that of the image: whose is that? */
+static void tell_owner(struct qed_meta *meta)
 {
+	const char *name = meta->client->name, *what;
 	struct qed_record record;
-	const char *what;
+	int r = qed_record_parse(&record, meta->next, &what);
 
-	if (!qed_record_parse(&record, meta->next, &what))
-		DMERR("%s: host %s has taken the image, owner %*phN",
-		      meta->client->name, record.host, QED_OWNER_SIZE,
-		      record.owner);
-	qed_meta_fail(meta, "the image has another owner");
+	if (!r)
+		DMERR("%s: host %s has taken the image, owner %*phN", name,
+		      record.host, QED_OWNER_SIZE, record.owner);
+	else if (r == -ENOENT)
+		DMERR("%s: somebody else has had the image, and then bit 63 was cleared",
+		      name);
+	else
+		DMERR("%s: somebody else has written the record: it %s", name,
+		      what);
 }
 
-/* Is the image still ours? Caller holds header_mutex. */
-static int header_look(struct qed_meta *meta)
+/* What is in memory is not what is on the device any more. */
+static int image_lost(struct qed_meta *meta, enum qed_record_change change)
+{
+	const char *why = "the image has another owner";
+
+	if (change == QED_RECORD_GONE)
+		why = "the header is not that of the image any more";
+	else if (change == QED_RECORD_VOID)
+		why = "somebody else has opened the image for writing";
+	else
+		tell_owner(meta);
+	qed_meta_fail(meta, why);
+	return -EROFS;
+}
+
+/* As it is on the device, into next. Caller holds header_mutex. */
+static int header_reread(struct qed_meta *meta)
 {
 	int r = qed_sync_io(meta, REQ_OP_READ, 0, meta->next, QED_BLOCK_SIZE);
 
-	if (r) {
+	if (r)
 		DMERR_LIMIT("%s: cannot read the header: error %d",
 			    meta->client->name, r);
+	return r;
+}
+
+/*
+ * Is the image still ours? Caller holds header_mutex. What was done behind a void record
+ * while we were paused nobody knows: tables that we have in memory may be old.
+ */
+static int header_look(struct qed_meta *meta, bool paused)
+{
+	enum qed_record_change change;
+	int r = header_reread(meta);
+
+	if (r)
 		return r;
-	}
-	switch (qed_record_compare(meta->next, meta->header, meta->owner.id)) {
-	case QED_RECORD_SAME:
+	change = qed_record_compare(meta->next, meta->header, meta->owner.id);
+	if (change == QED_RECORD_SAME)
 		return 0;
-	case QED_RECORD_VOID:
-		record_voided(meta);
-		return 0;
-	case QED_RECORD_FOREIGN:
-		break;
-	}
-	record_taken(meta);
-	return -EROFS;
+	if (change != QED_RECORD_VOID || paused)
+		return image_lost(meta, change);
+	record_voided(meta);
+	return 0;
 }
 
 /* Look before each write: then the header is in next, to be changed. */
@@ -327,7 +356,7 @@ static int header_begin(struct qed_meta *meta)
 
 	lockdep_assert_held(&meta->header_mutex);
 
-	r = header_look(meta);
+	r = header_look(meta, false);
 	if (!r)
 		memcpy(meta->next, meta->header, QED_BLOCK_SIZE);
 	return r;
@@ -377,7 +406,7 @@ int qed_header_look(struct qed_meta *meta)
 	int r;
 
 	mutex_lock(&meta->header_mutex);
-	r = header_look(meta);
+	r = header_look(meta, true);
 	if (r)
 		qed_meta_fail(meta, "cannot read the header");
 	mutex_unlock(&meta->header_mutex);
@@ -447,23 +476,51 @@ static int header_put_off(struct qed_meta *meta, __le64 others)
 	return 0;
 }
 
-int qed_header_take(struct qed_meta *meta)
+/* Is it as it was when it was loaded? All that is known by now is of that. */
+static int header_is_loaded(struct qed_meta *meta)
 {
-	struct qed_record *record = &meta->record;
-	__le64 bits;
-	int r = 0;
+	int r = header_reread(meta);
 
-	mutex_lock(&meta->header_mutex);
-	bits = meta->header->autoclear_features;
+	if (r || qed_record_untouched(meta->next, meta->header))
+		return r;
+	DMERR("%s: somebody else has written the header while the image was loaded",
+	      meta->client->name);
+	return -EBUSY;
+}
+
+/* Caller holds header_mutex, and nobody else of this host takes the image. */
+static int header_take(struct qed_meta *meta)
+{
+	__le64 bits = meta->header->autoclear_features;
+	struct qed_record *record = &meta->record;
+	int r = header_is_loaded(meta);
+
+	if (r)
+		return r;
 	memset(record, 0, sizeof(*record));
 	memcpy(record->owner, meta->owner.id, QED_OWNER_SIZE);
 	strscpy(record->host, meta->owner.host, QED_HOST_SIZE);
 	record->active = true;
 	meta->recording = qed_record_has_room(meta->header);
-	if (meta->recording || bits)
-		r = header_begin(meta) ?: header_write(meta);
+	if (meta->recording || bits) {
+		memcpy(meta->next, meta->header, QED_BLOCK_SIZE);
+		r = header_write(meta);
+	}
 	if (r == -ENOSPC)
 		r = header_put_off(meta, bits & ~cpu_to_le64(QED_AF_RECORD));
+	return r;
+}
+
+int qed_header_take(struct qed_meta *meta)
+{
+	int r;
+
+	mutex_lock(&meta->header_mutex);
+	r = qed_owner_begin_take(&meta->owner, qed_record_key(meta->header));
+	if (!r) {
+		r = header_take(meta);
+		qed_owner_end_take(&meta->owner);
+	}
 	mutex_unlock(&meta->header_mutex);
 	return r;
 }

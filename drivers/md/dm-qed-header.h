@@ -7,8 +7,9 @@
  *
  * The record says who has the image, and at the end what is known of its free space. Before
  * each write of the header it is read again; if it cannot be read it is not written, either.
- * If somebody else has taken the image there is no write, and the metadata fails. If somebody
- * has cleared bit 63 the record is void, and not written any more; writing goes on.
+ * If somebody else has taken the image, or it is not there any more, there is no write, and
+ * the metadata fails. If somebody has cleared bit 63, and done nothing else to the header, the
+ * record is void, and not written any more; writing goes on.
  */
 
 #ifndef DM_QED_HEADER_H
@@ -144,7 +145,8 @@ int qed_header_judge(struct qed_meta *meta, const struct qed_load_args *args);
  * not kept up to date; without space for that the metadata fails.
  *
  * Context: Process context, may sleep.
- * Return: 0; -EROFS if somebody else has come first; or the error of the device.
+ * Return: 0; -EBUSY if header or record are not any more as they were loaded: somebody
+ * else has come first; -EINTR; or the error of the device.
  */
 int qed_header_take(struct qed_meta *meta);
 
@@ -152,7 +154,7 @@ int qed_header_take(struct qed_meta *meta);
  * qed_header_look() - is the image still ours?
  * @meta: the metadata, which was paused
  *
- * It fails if not, or if the header cannot be read.
+ * It fails if not, if bit 63 has been cleared meanwhile, or if the header cannot be read.
  *
  * Context: Process context, may sleep.
  * Return: 0 or an error.

@@ -3,17 +3,22 @@
  * Who has an image, see dm-qed-owner.h.
  */
 
-#include <linux/mutex.h>
+#include <linux/errno.h>
 #include <linux/random.h>
+#include <linux/spinlock.h>
 #include <linux/string.h>
 #include <linux/utsname.h>
+#include <linux/wait.h>
 
 #include "dm-qed-owner.h"
 
 static LIST_HEAD(owners);
 
-/* Protects the list, and what its members say. No I/O under it: others would wait. */
-static DEFINE_MUTEX(owners_mutex);
+/* Protects the list, and what its members say. Process context only. */
+static DEFINE_SPINLOCK(owners_lock);
+
+/* Who waits until another one does not take its image any more */
+static DECLARE_WAIT_QUEUE_HEAD(takers);
 
 /* Not that of a container: the device belongs to the host. */
 void qed_host_default(char *host)
@@ -36,43 +41,81 @@ void qed_owner_init(struct qed_owner *owner)
 void qed_owner_enter(struct qed_owner *owner, const char *host,
 		     const void *device)
 {
-	mutex_lock(&owners_mutex);
 	get_random_bytes(owner->id, QED_OWNER_SIZE);
 	owner->host = host;
 	owner->device = device;
+	owner->takes = false;
+	spin_lock(&owners_lock);
 	list_add(&owner->list, &owners);
-	mutex_unlock(&owners_mutex);
+	spin_unlock(&owners_lock);
 }
 
 void qed_owner_leave(struct qed_owner *owner)
 {
-	mutex_lock(&owners_mutex);
+	spin_lock(&owners_lock);
 	list_del_init(&owner->list);
-	mutex_unlock(&owners_mutex);
+	spin_unlock(&owners_lock);
 }
 
-/* Is it another device of this module that has this identity? */
-static bool is_held(const struct qed_owner *owner, const u8 *id)
+static bool may_begin_take(struct qed_owner *owner, u32 key)
 {
 	const struct qed_owner *other;
-	bool held = false;
+	bool may = true;
 
-	mutex_lock(&owners_mutex);
+	spin_lock(&owners_lock);
 	list_for_each_entry(other, &owners, list)
-		held |= other->device != owner->device &&
-			!memcmp(other->id, id, QED_OWNER_SIZE);
-	mutex_unlock(&owners_mutex);
-	return held;
+		if (other->takes && other->key == key)
+			may = false;
+	owner->takes = may;
+	owner->key = key;
+	spin_unlock(&owners_lock);
+	return may;
+}
+
+/*
+ * Not a lock for all: an image may be on the device of another one, which cannot be resumed
+ * while somebody waits for it who has that lock.
+ */
+int qed_owner_begin_take(struct qed_owner *owner, u32 key)
+{
+	return wait_event_killable(takers, may_begin_take(owner, key)) ?
+	       -EINTR : 0;
+}
+
+void qed_owner_end_take(struct qed_owner *owner)
+{
+	spin_lock(&owners_lock);
+	owner->takes = false;
+	spin_unlock(&owners_lock);
+	wake_up_all(&takers);
+}
+
+/* Which device of this module has this identity? QED_HOLDER_AWAY: none */
+static enum qed_holder find_holder(const struct qed_owner *owner, const u8 *id)
+{
+	enum qed_holder holder = QED_HOLDER_AWAY;
+	const struct qed_owner *other;
+
+	spin_lock(&owners_lock);
+	list_for_each_entry(other, &owners, list)
+		if (!memcmp(other->id, id, QED_OWNER_SIZE))
+			holder = other->device == owner->device ?
+				 QED_HOLDER_GONE : QED_HOLDER_HERE;
+	spin_unlock(&owners_lock);
+	return holder;
 }
 
 enum qed_holder qed_owner_judge(const struct qed_owner *owner,
 				const struct qed_record *record)
 {
+	enum qed_holder holder;
+
 	if (!record->active)
 		return QED_HOLDER_NONE;
 	/* First: whatever they call the host, it is this one. */
-	if (is_held(owner, record->owner))
-		return QED_HOLDER_HERE;
+	holder = find_holder(owner, record->owner);
+	if (holder != QED_HOLDER_AWAY)
+		return holder;
 	return strcmp(record->host, owner->host) ? QED_HOLDER_AWAY :
 						   QED_HOLDER_GONE;
 }

@@ -22,12 +22,16 @@
  * @id: random bytes of this activation
  * @host: where it is
  * @device: that the mapping is a table of
+ * @takes: it is about to write that it has the image ...
+ * @key: ... whose first sector has had this
  */
 struct qed_owner {
 	struct list_head list;
 	u8 id[QED_OWNER_SIZE];
 	const char *host;
 	const void *device;
+	bool takes;
+	u32 key;
 };
 
 /**
@@ -69,6 +73,21 @@ void qed_owner_enter(struct qed_owner *owner, const char *host,
 
 /* It is none any more, if it ever was. Context: Process, may sleep. */
 void qed_owner_leave(struct qed_owner *owner);
+
+/**
+ * qed_owner_begin_take() - wait until nobody else takes what may be the same image
+ * @owner: who is about to look whether the image is as it was, and to write that it has it
+ * @key: of what it was, see qed_record_key()
+ *
+ * Both are not one step: two paths of this host that do so at a time would both have it.
+ *
+ * Context: Process context, may sleep. Ends with qed_owner_end_take() if it returns 0.
+ * Return: 0 or -EINTR.
+ */
+int qed_owner_begin_take(struct qed_owner *owner, u32 key);
+
+/* It has written that, or will not. Context: Process. */
+void qed_owner_end_take(struct qed_owner *owner);
 
 /**
  * qed_owner_judge() - may somebody else have the image?

@@ -178,23 +178,70 @@ bool qed_record_build(struct qed_header *header, const struct qed_record *record
 	return true;
 }
 
+/* What somebody may change who leaves the image the same: see qed_record_compare(). */
+static void mask_header(struct qed_header *header)
+{
+	header->features &= ~cpu_to_le64(QED_F_NEED_CHECK);
+	header->autoclear_features = 0;
+}
+
+static bool is_same_image(const struct qed_header *now,
+			  const struct qed_header *was)
+{
+	struct qed_header a = *now, b = *was;
+
+	mask_header(&a);
+	mask_header(&b);
+	return !memcmp(&a, &b, sizeof(a));
+}
+
+static bool is_same_record(const struct qed_header *now,
+			   const struct qed_header *was)
+{
+	return !memcmp((void *)now + QED_RECORD_OFFSET,
+		       (void *)was + QED_RECORD_OFFSET,
+		       sizeof(struct qed_disk_record));
+}
+
+/* Whatever its bit says: a write of ours may have succeeded, and said that it had not. */
+static bool is_record_of(const struct qed_header *header, const u8 *owner)
+{
+	const struct qed_disk_record *disk = (void *)header + QED_RECORD_OFFSET;
+
+	return !disk_defect(header, disk) &&
+	       !memcmp(disk->owner, owner, QED_OWNER_SIZE);
+}
+
 enum qed_record_change qed_record_compare(const struct qed_header *now,
 					  const struct qed_header *was,
 					  const u8 *owner)
 {
-	__le64 bits = now->autoclear_features ^ was->autoclear_features;
-	struct qed_record record;
-	const char *what;
-	int r;
+	const __le64 bit = cpu_to_le64(QED_AF_RECORD);
+	bool same = is_same_record(now, was);
 
-	r = qed_record_parse(&record, now, &what);
-	/* A write of ours may have succeeded, and said that it had not. */
-	if (!r && !memcmp(record.owner, owner, QED_OWNER_SIZE))
-		return QED_RECORD_SAME;
-	if (!(bits & cpu_to_le64(QED_AF_RECORD)) &&
-	    (r == -ENOENT || !memcmp((void *)now + QED_RECORD_OFFSET,
-				     (void *)was + QED_RECORD_OFFSET,
-				     sizeof(struct qed_disk_record))))
-		return QED_RECORD_SAME;
-	return r ? QED_RECORD_VOID : QED_RECORD_FOREIGN;
+	/* First: of another image the record is not to be read as one of this. */
+	if (!is_same_image(now, was))
+		return QED_RECORD_GONE;
+	if (is_record_of(now, owner))
+		same = true;
+	else if ((now->autoclear_features & ~was->autoclear_features) & bit)
+		same = false;
+	if (!same)
+		return QED_RECORD_FOREIGN;
+	return was->autoclear_features & ~now->autoclear_features & bit ?
+	       QED_RECORD_VOID : QED_RECORD_SAME;
+}
+
+bool qed_record_untouched(const struct qed_header *now,
+			  const struct qed_header *was)
+{
+	return !memcmp(now, was, sizeof(*now)) && is_same_record(now, was);
+}
+
+u32 qed_record_key(const struct qed_header *header)
+{
+	u32 crc = qed_crc32c(~0, header, sizeof(*header));
+
+	return qed_crc32c(crc, (void *)header + QED_RECORD_OFFSET,
+			  sizeof(struct qed_disk_record));
 }

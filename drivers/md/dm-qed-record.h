@@ -38,13 +38,16 @@ struct qed_record {
 /**
  * enum qed_record_change - what has become of a record
  * @QED_RECORD_SAME: nothing
- * @QED_RECORD_VOID: it is void: somebody has written who does not know it
- * @QED_RECORD_FOREIGN: it is that of another owner, or was meanwhile
+ * @QED_RECORD_VOID: it is void: somebody has written who does not know it, and nobody else
+ * @QED_RECORD_FOREIGN: it is that of another owner, or was meanwhile, or of a kind that we
+ *	do not know
+ * @QED_RECORD_GONE: so is the image: there is another one, or it has been changed
  */
 enum qed_record_change {
 	QED_RECORD_SAME,
 	QED_RECORD_VOID,
 	QED_RECORD_FOREIGN,
+	QED_RECORD_GONE,
 };
 
 /* May it be in the name of a host? Context: Any. */
@@ -100,9 +103,13 @@ bool qed_record_build(struct qed_header *header, const struct qed_record *record
 
 /**
  * qed_record_compare() - has somebody else taken the image?
- * @now: the first sector, as it is now
+ * @now: the first sector, as it is now, whatever that is
  * @was: as it was when we looked last, or have written it
  * @owner: who we are: a record with that is ours
+ *
+ * Of the header NEED_CHECK and autoclear bits may change, as by qemu-img check, and the image
+ * is still the same. Bit 63 alone does not tell that nobody has taken it: he may have had it
+ * before the bit was cleared.
  *
  * Context: Any.
  * Return: what has happened to the record since.
@@ -110,5 +117,12 @@ bool qed_record_build(struct qed_header *header, const struct qed_record *record
 enum qed_record_change qed_record_compare(const struct qed_header *now,
 					  const struct qed_header *was,
 					  const u8 *owner);
+
+/* Has nobody written header or record, not even a bit of them? Context: Any. */
+bool qed_record_untouched(const struct qed_header *now,
+			  const struct qed_header *was);
+
+/* The same of two paths to an image, as long as nobody writes them. Context: Any. */
+u32 qed_record_key(const struct qed_header *header);
 
 #endif /* DM_QED_RECORD_H */

@@ -284,49 +284,134 @@ static void record_room(struct kunit *test)
 	}
 }
 
-/* Whose it is by now: looked at before each write */
-static void record_compare(struct kunit *test)
-{
-	struct qed_record ours, other;
+#define COMPARE(result) \
+	KUNIT_EXPECT_EQ(test, result, qed_record_compare(&sector.header, &before.header, owner))
 
+static struct qed_record ours, other;
+static const u8 * const owner = ours.owner;
+
+/* An image, in before and sector, that has our record */
+static void our_image(void)
+{
 	record_image(&sector);
+	sector.header.features = 0;
+	sector.header.autoclear_features = 0;
 	good_record(&ours);
 	ours.active = true;
 	other = ours;
 	other.owner[15] ^= 1;
-#define COMPARE(result) \
-	KUNIT_EXPECT_EQ(test, result, qed_record_compare(&sector.header, \
-							 &before.header, ours.owner))
-	before = sector;
-	COMPARE(QED_RECORD_SAME);
-	/* what is there without the bit is no record */
-	sector.bytes[400] ^= 1;
-	COMPARE(QED_RECORD_SAME);
-	qed_record_build(&sector.header, &other);
-	COMPARE(QED_RECORD_FOREIGN);
 	qed_record_build(&sector.header, &ours);
-	COMPARE(QED_RECORD_SAME);
-
 	before = sector;
+}
+
+/* Whose it is by now: looked at before each write */
+static void record_compare(struct kunit *test)
+{
+	our_image();
 	COMPARE(QED_RECORD_SAME);
 	sector.header.features |= cpu_to_le64(QED_F_NEED_CHECK);
 	COMPARE(QED_RECORD_SAME);
+	/* a write of ours that has told of an error */
+	ours.active = false;
+	qed_record_build(&sector.header, &ours);
+	COMPARE(QED_RECORD_SAME);
 	sector.header.autoclear_features = 0;
 	COMPARE(QED_RECORD_VOID);
+
 	sector = before;
-	sector.bytes[400] ^= 1;
+	sector.header.autoclear_features = 0;
 	COMPARE(QED_RECORD_VOID);
+	qed_record_build(&sector.header, &other);
+	COMPARE(QED_RECORD_FOREIGN);
 	other.active = false;
 	qed_record_build(&sector.header, &other);
 	COMPARE(QED_RECORD_FOREIGN);
-	/* found, and not ours yet */
-	before = sector;
+	/* and then by one who knows no record */
+	sector.header.autoclear_features = 0;
+	COMPARE(QED_RECORD_FOREIGN);
+}
+
+/* With the bit set what is not understood is somebody else's, too. */
+static void record_compare_unknown(struct kunit *test)
+{
+	unsigned int bit;
+
+	our_image();
+	for (bit = QED_RECORD_OFFSET * 8; bit < SECTOR_SIZE * 8; bit++) {
+		sector.bytes[bit / 8] ^= 1 << bit % 8;
+		COMPARE(QED_RECORD_FOREIGN);
+		sector.bytes[bit / 8] ^= 1 << bit % 8;
+	}
+	disk_of(&sector)->version = cpu_to_le16(2);
+	seal(&sector);
+	COMPARE(QED_RECORD_FOREIGN);
+}
+
+/* Where we have written none: it was void, or there was no space, or no room */
+static void record_compare_none(struct kunit *test)
+{
+	our_image();
+	before.header.autoclear_features = 0;
+	sector = before;
+	COMPARE(QED_RECORD_SAME);
+	/* our write has succeeded all the same */
+	qed_record_build(&sector.header, &ours);
+	COMPARE(QED_RECORD_SAME);
+	qed_record_build(&sector.header, &other);
+	COMPARE(QED_RECORD_FOREIGN);
+	sector.header.autoclear_features = 0;
+	COMPARE(QED_RECORD_FOREIGN);
+
+	/* that of another one, found, and left for want of space */
+	qed_record_build(&before.header, &other);
+	sector = before;
 	COMPARE(QED_RECORD_SAME);
 	other.owner[0] ^= 1;
 	qed_record_build(&sector.header, &other);
 	COMPARE(QED_RECORD_FOREIGN);
-#undef COMPARE
 }
+
+/* Each bit of the header but these, also if the record is ours */
+static void record_compare_header(struct kunit *test)
+{
+	unsigned int bit;
+
+	for (bit = 0; bit < sizeof(struct qed_header) * 8; bit++) {
+		our_image();
+		sector.bytes[bit / 8] ^= 1 << bit % 8;
+		KUNIT_EXPECT_FALSE(test, qed_record_untouched(&sector.header, &before.header));
+		KUNIT_EXPECT_NE(test, qed_record_key(&sector.header),
+				qed_record_key(&before.header));
+		if (bit == 16 * 8 + 1 || (bit >= 32 * 8 && bit < 40 * 8))
+			continue;
+		COMPARE(QED_RECORD_GONE);
+	}
+	memset(sector.bytes, 0, sizeof(sector));
+	COMPARE(QED_RECORD_GONE);
+	memset(sector.bytes, 0xff, sizeof(sector));
+	COMPARE(QED_RECORD_GONE);
+}
+
+/* What an activation has to find as it was: not what is between header and record */
+static void record_untouched(struct kunit *test)
+{
+	unsigned int byte;
+
+	our_image();
+	for (byte = 0; byte < SECTOR_SIZE; byte++) {
+		bool counts = byte < sizeof(struct qed_header) || byte >= QED_RECORD_OFFSET;
+
+		sector.bytes[byte] ^= 0x10;
+		KUNIT_EXPECT_EQ(test, !counts,
+				qed_record_untouched(&sector.header, &before.header));
+		KUNIT_EXPECT_EQ(test, !counts, qed_record_key(&sector.header) ==
+				qed_record_key(&before.header));
+		sector.bytes[byte] ^= 0x10;
+	}
+	KUNIT_EXPECT_TRUE(test, qed_record_untouched(&sector.header, &before.header));
+}
+
+#undef COMPARE
 
 static void record_owners(struct kunit *test)
 {
@@ -346,17 +431,41 @@ static void record_owners(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, QED_HOLDER_GONE, qed_owner_judge(&table, &record));
 	KUNIT_EXPECT_EQ(test, QED_HOLDER_AWAY, qed_owner_judge(&other, &record));
 
-	qed_owner_enter(&first, record.host, &device);
+	/* another table of a device, whatever it calls the host */
+	qed_owner_enter(&first, "renamed", &device);
 	memcpy(record.owner, first.id, QED_OWNER_SIZE);
+	strscpy(record.host, "renamed", QED_HOST_SIZE);
+	table.host = "by another name";
 	KUNIT_EXPECT_EQ(test, QED_HOLDER_GONE, qed_owner_judge(&table, &record));
 	KUNIT_EXPECT_EQ(test, QED_HOLDER_HERE, qed_owner_judge(&other, &record));
 	qed_owner_leave(&first);
+	KUNIT_EXPECT_EQ(test, QED_HOLDER_AWAY, qed_owner_judge(&table, &record));
 	KUNIT_EXPECT_EQ(test, QED_HOLDER_AWAY, qed_owner_judge(&other, &record));
 	qed_owner_enter(&first, record.host, &device);
 	KUNIT_EXPECT_NE(test, 0, memcmp(record.owner, first.id, QED_OWNER_SIZE));
 	qed_owner_leave(&first);
 	qed_owner_leave(&table);
 	qed_owner_leave(&other);
+}
+
+/* Of two with one key the second one waits; others do not. */
+static void record_takes(struct kunit *test)
+{
+	struct qed_owner first, second;
+
+	qed_owner_init(&first);
+	qed_owner_init(&second);
+	qed_owner_enter(&first, "a", &first);
+	qed_owner_enter(&second, "a", &second);
+	KUNIT_EXPECT_EQ(test, 0, qed_owner_begin_take(&first, 5));
+	KUNIT_EXPECT_FALSE(test, may_begin_take(&second, 5));
+	KUNIT_EXPECT_EQ(test, 0, qed_owner_begin_take(&second, 6));
+	qed_owner_end_take(&second);
+	qed_owner_end_take(&first);
+	KUNIT_EXPECT_TRUE(test, may_begin_take(&second, 5));
+	qed_owner_end_take(&second);
+	qed_owner_leave(&first);
+	qed_owner_leave(&second);
 }
 
 static void record_default_host(struct kunit *test)
@@ -378,7 +487,12 @@ static struct kunit_case record_cases[] = {
 	KUNIT_CASE(record_hosts),
 	KUNIT_CASE(record_room),
 	KUNIT_CASE(record_compare),
+	KUNIT_CASE(record_compare_unknown),
+	KUNIT_CASE(record_compare_none),
+	KUNIT_CASE(record_compare_header),
+	KUNIT_CASE(record_untouched),
 	KUNIT_CASE(record_owners),
+	KUNIT_CASE(record_takes),
 	KUNIT_CASE(record_default_host),
 	{}
 };

@@ -10,6 +10,7 @@ c=65536
 img=					# the file
 one=					# a loop device over it, and another
 two=
+lower=					# a layer over one of them
 q=					# the first device
 bit63=9223372036854775808
 
@@ -244,12 +245,218 @@ t_reload() {
 	sound "$img"
 }
 
+# sector: what is in sector 0
+sector() {
+	sync
+	dd if="$img" bs=512 count=1 status=none | sha256sum
+}
+
+# stays_away REASON: whoever has the image, as $q, sees that it is no more, and writes nothing to it
+stays_away() {
+	local before
+
+	before=$(sector)
+	kmsg_mark
+	io "$q" "!EIO/write:$c:$c:0x99"
+	[ "$(sector)" = "$before" ] || fail "sector 0 has been written"
+	is "$(status q mode)" ro "the mode"
+	matches "$(kmsg)" "$1: going read-only" "the kernel's log"
+	dm_remove q
+	[ "$(sector)" = "$before" ] || fail "sector 0 has been written"
+}
+
+# Something else has been put there: a disk label, or another file system
+t_label() {
+	file
+	qed q "$one"
+	q=$dev
+	dd if=/dev/zero bs=512 count=1 conv=notrunc of="$img" status=none
+	sync
+	stays_away 'the header is not that of the image any more'
+}
+
+# ... or another image, with other clusters
+t_other_image() {
+	file
+	qed q "$one"
+	q=$dev
+	image "$img" $((32 * mb)) 4096 1 0
+	sync
+	stays_away 'the header is not that of the image any more'
+}
+
+# ... or one of another size, as by qemu-img resize
+t_resized() {
+	local size=$((96 * mb))
+
+	file
+	qed q "$one"
+	q=$dev
+	no_record "$img"
+	blk poke "$img" 48 "$size"
+	sync
+	stays_away 'the header is not that of the image any more'
+	is "$(blk u64 "$img" 48)" "$size" "the size that somebody has set"
+}
+
+# Bit 63 is set, and what is there is not ours: one who knows the bit has written it
+t_unknown() {
+	file
+	qed q "$one"
+	q=$dev
+	qedimg record "$img" host=second flags=1
+	qedimg poke "$img" 388 02
+	sync
+	stays_away 'the image has another owner'
+}
+
+# The image was taken by another owner, and later written by one who knows no record
+t_taken_and_void() {
+	file
+	qed q "$one" host first
+	q=$dev
+	io "$q" "read:0:$c:0x11"
+	qed p "$two" host second takeover
+	io "$dev" "write:$c:$c:0x22" flush
+	dm_remove p
+	no_record "$img"
+	sync
+	stays_away 'the image has another owner'
+	sound "$img"
+	qed q "$two" read_only
+	io "$dev" "read:0:$c:0x11" "read:$c:$c:0x22"
+}
+
+# Somebody who knows no record opens the image to write while it is being activated.
+t_void_at_load() {
+	local lower pid
+
+	need_target delay
+	file
+	dm l "0 128 linear $one 0"$'\n'"128 $(($(sectors_of "$one") - 128)) delay $one 128 3000 $one 128 0"
+	lower=$dev
+	dm q "0 $((64 * mb / 512)) error"
+	q=$dev
+	dm_load q "$(table "$lower")"
+	bg "$bin/blk" dm resume "$pre-q"
+	pid=$!
+	sleep 1
+	# QEMU would: the bit is cleared, and the table gets a cluster behind the last one
+	is "$(blk u64 "$img" 472)" 10 "the end in the record"
+	no_record "$img"
+	blk poke "$img" $((5 * c + 600 * 8)) $((10 * c))
+	dd if=/dev/urandom of="$img" bs="$c" seek=10 count=1 conv=notrunc status=none
+	sync
+	kmsg_mark
+	! wait "$pid" || fail "activated"
+	matches "$(kmsg)" 'somebody else has written the header while the image was loaded' \
+		"the kernel's log"
+	is "$(status q mode)" fail "the mode"
+	is "$(blk u64 "$img" 32)" 0 "the autoclear bits"
+	dm_resume q
+	io "$q" "write:$((8 * c)):$c:0x99" flush
+	dm_remove q
+	sync
+	[ "$(blk u64 "$img" $((10 * c)))" != 11068046444225730969 ] ||
+		fail "the cluster that somebody else has mapped is overwritten"
+}
+
+# Two paths to an image, at the same time: a write of the record takes a moment.
+t_both() {
+	local pid lower p
+
+	need_target delay
+	file
+	dm l "0 $(sectors_of "$two") delay $two 0 0 $two 0 4000"
+	lower=$dev
+	dm p "0 $((64 * mb / 512)) error"
+	p=$dev
+	dm_load p "$(table "$lower")"
+	bg "$bin/blk" dm resume "$pre-p"
+	pid=$!
+	sleep 1
+	! is_active "$img" || fail "the record is active already"
+	qed_refused q "$one"
+	matches "$error" 'somebody else has written the header while the image was loaded' \
+		"the kernel's log"
+	wait "$pid" || fail "nobody has the image"
+	dm_swap l "0 $(sectors_of "$two") linear $two 0"
+	io "$p" "write:$c:$c:0x22" flush "read:0:$c:0x11"
+	dm_remove p
+	sound "$img"
+}
+
+# keeps COMMAND...: what is kept over a suspend for want of space is lost, and the image left alone,
+# if somebody has done this to it meanwhile, as device p on $other
+keeps() {
+	local pool data meta other
+
+	need_target thin-pool
+	null m 8
+	meta=$dev
+	null d 64
+	data=$dev
+	pool="thin-pool $meta $data 128 0 1 error_if_no_space"
+	dm pool "0 $((3 * 128)) $pool"
+	dmsetup message "$pre-pool" 0 "create_thin 0"
+	dm l "0 $((64 * mb / 512)) thin $dev 0"
+	lower=$dev
+	image "$lower" $((32 * mb)) "$c" 4
+	qed q "$lower" commit_interval 3600000 zeroed_from 5 host first
+	q=$dev
+	io "$q" "write:0:$((2 * c)):0x11"
+	dm_suspend q
+	is "$(status q mode)" out_of_space "the mode"
+	dm_swap pool "0 $((24 * 128)) $pool"
+	linear other "$lower"
+	other=$dev
+	"$@"
+	no_record "$lower"
+	io_start "$lower"
+	dm_resume q
+	io "$q" "!EIO/write:0:$c:0x33" "!EIO/flush"
+	io_end "$lower"
+	is "$wsectors" 0 "the number of sectors written"
+	is "$(status q mode)" ro "the mode"
+	dm_remove q
+}
+
+takes_over() {
+	qed p "$other" host second takeover
+	io "$dev" "write:$((5 * c)):$c:0x22" flush
+	dm_remove p
+}
+
+# First one who takes the image over, and then one who knows no record
+t_kept_and_void() {
+	keeps takes_over
+	qed p "$lower" read_only
+	io "$dev" "read:$((5 * c)):$c:0x22"
+}
+
+# Only one who knows no record: he may have changed everything.
+t_kept_void() {
+	kmsg_mark
+	keeps true
+	matches "$(kmsg)" 'somebody else has opened the image for writing: going read-only' \
+		"the kernel's log"
+}
+
 run t_qemu "QEMU reads images with a record, and clears bit 63 to write" \
 	t_qemu_check "qemu-img check -r all on an active image" \
 	t_qemu_idle "bit 63 is not set again if somebody else has cleared it" \
 	t_paths "an image in use, by another path" \
+	t_both "two paths at the same time" \
 	t_gone "a host that has crashed" \
 	t_taken "who has lost the image does not write" \
 	t_taken_idle "... nor suspends, or resumes it" \
+	t_taken_and_void "... also if one has written then who knows no record" \
+	t_label "something else is in sector 0" \
+	t_other_image "another image is there" \
+	t_resized "it has another size" \
+	t_unknown "a record that is not understood" \
+	t_void_at_load "one who knows no record, during the activation" \
+	t_kept_and_void "what is kept, and another owner, and one who knows no record" \
+	t_kept_void "what is kept, and one who knows no record" \
 	t_former "a former owner that is resumed" \
 	t_reload "a table that has failed, and the next one"
