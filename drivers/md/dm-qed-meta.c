@@ -137,7 +137,8 @@ unsigned long qed_meta_idle(struct qed_meta *meta, unsigned long idle)
 		if (!r)
 			r = qed_header_clean(meta, false);
 	}
-	if (r && r != -ENOSPC)
+	/* What has failed stays as it is; a header that could not be read is tried again. */
+	if (r && READ_ONCE(meta->frozen))
 		return 0;
 	/* Something may have come between the commit and the look at it. */
 	return qed_header_needs_check(meta) && !touched ? idle : 0;
@@ -170,10 +171,10 @@ int qed_meta_close(struct qed_meta *meta)
 		return r;
 	r = qed_header_clean(meta, true);
 	/*
-	 * Unless it has failed nothing is lost: the next activation finds an image that was
+	 * Without space for that nothing is lost: the next activation finds an image that was
 	 * left active, and free space by a scan.
 	 */
-	return READ_ONCE(meta->frozen) ? r : 0;
+	return r == -ENOSPC && !READ_ONCE(meta->frozen) ? 0 : r;
 }
 
 u64 qed_meta_reclaiming(struct qed_meta *meta)
@@ -458,6 +459,8 @@ static int load_header(struct qed_meta *meta, const struct qed_load_args *args)
 	int r;
 
 	r = qed_header_read(meta, &error);
+	if (!r)
+		r = qed_meta_check_length(meta, args->sectors);
 	if (r)
 		return r;
 	if (!args->readonly)
@@ -513,7 +516,6 @@ void qed_meta_unload(struct qed_meta *meta)
 {
 	struct qed_space *space;
 
-	qed_owner_leave(&meta->owner);
 	/* A commit that was asked for may come at any time: it is to find nothing. */
 	set_state(meta, false, false);
 	stop_walks(meta);
@@ -532,6 +534,8 @@ void qed_meta_unload(struct qed_meta *meta)
 	kvfree(meta->empty);
 	meta->empty = NULL;
 	qed_space_destroy(space);
+	/* Last: until now something of ours may have been under way. */
+	qed_owner_leave(&meta->owner);
 }
 
 bool qed_meta_is_loaded(struct qed_meta *meta)
@@ -542,6 +546,18 @@ bool qed_meta_is_loaded(struct qed_meta *meta)
 sector_t qed_meta_guest_sectors(struct qed_meta *meta)
 {
 	return meta->geo.image_size >> SECTOR_SHIFT;
+}
+
+int qed_meta_check_length(struct qed_meta *meta, sector_t sectors)
+{
+	sector_t size = qed_meta_guest_sectors(meta);
+
+	if (sectors <= size)
+		return 0;
+	DMERR("%s: table length %llu exceeds the image size of %llu sectors",
+	      meta->client->name, (unsigned long long)sectors,
+	      (unsigned long long)size);
+	return -EINVAL;
 }
 
 unsigned int qed_meta_cluster_bits(struct qed_meta *meta)

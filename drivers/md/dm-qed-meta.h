@@ -173,6 +173,7 @@ void qed_meta_destroy(struct qed_meta *meta);
  * @takeover: whoever else has the image, by its record, does not write any more
  * @host: how this one is called, valid as long as it is loaded
  * @device: the same for all tables of a device
+ * @sectors: of the image that are wanted
  */
 struct qed_load_args {
 	bool readonly;
@@ -182,6 +183,7 @@ struct qed_load_args {
 	bool takeover;
 	const char *host;
 	const void *device;
+	sector_t sectors;
 };
 
 /**
@@ -198,8 +200,9 @@ struct qed_load_args {
  * reads.
  *
  * Context: Process context, may sleep. The caller serialises it with unload.
- * Return: 0, -EBUSY if somebody else has the image, -EUCLEAN for defective tables, -EINTR,
- * -EIO, -ENOMEM, or what qed_meta_create() may say of the header.
+ * Return: 0, -EBUSY if somebody else has the image, or has come first, -EUCLEAN for defective
+ * tables, -EINTR, -EIO, -ENOMEM, -EINVAL if it is too short, or what qed_meta_create() may
+ * say of the header.
  */
 int qed_meta_load(struct qed_meta *meta, const struct qed_load_args *args);
 
@@ -222,8 +225,8 @@ void qed_meta_unload(struct qed_meta *meta);
  *
  * Context: Process context, may sleep.
  * Return: 0 if the image is complete on the device, and clean if there was space for
- * the header, and it could be read; -EROFS if the metadata has failed before, or the error
- * of the device.
+ * the header; -EROFS if the metadata has failed before, or the error of the device, also
+ * if it is the header that could not be read.
  */
 int qed_meta_close(struct qed_meta *meta);
 
@@ -266,6 +269,9 @@ int qed_meta_state(struct qed_meta *meta);
 
 /* The size of the guest's disk in sectors, as of the last read of the header. */
 sector_t qed_meta_guest_sectors(struct qed_meta *meta);
+
+/* Is it that long? Logs, and returns -EINVAL, if not. */
+int qed_meta_check_length(struct qed_meta *meta, sector_t sectors);
 
 /* log2 of the cluster size in sectors. */
 unsigned int qed_meta_cluster_bits(struct qed_meta *meta);

@@ -152,18 +152,6 @@ static void deactivate(struct qed *qed)
 	inactive(qed);
 }
 
-static int check_length(struct qed *qed)
-{
-	sector_t size = qed_meta_guest_sectors(qed->meta);
-
-	if (qed->ti->len <= size)
-		return 0;
-	DMERR("%s: table length %llu exceeds the image size of %llu sectors",
-	      qed_name(qed), (unsigned long long)qed->ti->len,
-	      (unsigned long long)size);
-	return -EINVAL;
-}
-
 static int activate(struct qed *qed)
 {
 	struct qed_load_args args = {
@@ -174,10 +162,17 @@ static int activate(struct qed *qed)
 		.takeover = qed->features.takeover,
 		.host = qed->features.host,
 		.device = dm_table_get_md(qed->ti->table),
+		.sectors = qed->ti->len,
 	};
 	unsigned int noio;
 	int r;
 
+	/*
+	 * The promises are about this moment. Allocations break the first one, and if it is
+	 * refused, others go on: neither holds for another attempt.
+	 */
+	qed->features.zeroed = false;
+	qed->features.takeover = false;
 	r = claim(qed);
 	if (r)
 		return r;
@@ -189,20 +184,9 @@ static int activate(struct qed *qed)
 	noio = memalloc_noio_save();
 	r = qed_meta_load(qed->meta, &args);
 	memalloc_noio_restore(noio);
-	if (r) {
+	if (r)
 		inactive(qed);
-		return r;
-	}
-	r = check_length(qed);
-	if (r) {
-		deactivate(qed);
-		return r;
-	}
-
-	/* The promises were about this moment, and allocations break the first one. */
-	qed->features.zeroed = false;
-	qed->features.takeover = false;
-	return 0;
+	return r;
 }
 
 static int qed_preresume(struct dm_target *ti)
@@ -628,7 +612,7 @@ static int qed_ctr(struct dm_target *ti, unsigned int argc, char **argv)
 		r = PTR_ERR(qed->meta);
 		goto bad_meta;
 	}
-	r = check_length(qed);
+	r = qed_meta_check_length(qed->meta, ti->len);
 	if (r) {
 		ti->error = "Table length exceeds the image size";
 		goto bad_length;

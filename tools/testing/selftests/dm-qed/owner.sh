@@ -245,6 +245,25 @@ t_reload() {
 	sound "$img"
 }
 
+# A table that has failed is replaced by one that calls the host by another name: it is this host.
+t_renamed() {
+	local lower
+
+	file
+	linear l "$one"
+	lower=$dev
+	qed q "$lower" host none
+	io "$dev" "write:$c:$c:0x22" flush
+	fail_writes l "$one" 0 8
+	io "$dev" "write:$((2 * c)):$c:0x33"
+	dm_suspend q
+	is "$(status q mode)" ro "the mode"
+	dm_swap l "0 $(sectors_of "$one") linear $one 0"
+	dm_load q "$(table "$lower" host named)"
+	dm_resume q || fail "refused: $(kmsg | tail -n 3)"
+	is "$(status q mode)" rw "the mode"
+}
+
 # sector: what is in sector 0
 sector() {
 	sync
@@ -361,6 +380,25 @@ t_void_at_load() {
 		fail "the cluster that somebody else has mapped is overwritten"
 }
 
+# An activation that is refused leaves the image as it was.
+t_length() {
+	local before
+
+	file
+	qed q "$one"
+	dm_suspend q
+	dm_load q "$(table "$one")"
+	blk poke "$img" 48 $((32 * mb))
+	sync
+	is "$(blk u64 "$img" 472)" 10 "the end in the record"
+	before=$(sector)
+	kmsg_mark
+	refused dm_resume q
+	matches "$(kmsg)" 'table length .* exceeds the image size' "the kernel's log"
+	! is_active "$img" || fail "the record is active"
+	[ "$(sector)" = "$before" ] || fail "sector 0 has been written"
+}
+
 # Two paths to an image, at the same time: a write of the record takes a moment.
 t_both() {
 	local pid lower p
@@ -442,6 +480,76 @@ t_kept_void() {
 		"the kernel's log"
 }
 
+# What takeover and zeroed_from promise is about the moment: not about another attempt.
+t_promised_once() {
+	file
+	qed q "$one" host first
+	dm p "0 $((64 * mb / 512)) error"
+	dm_load p "$(table "$two" host second takeover zeroed_from 100)"
+	blk poke "$img" 48 $((32 * mb))
+	sync
+	refused dm_resume p
+	blk poke "$img" 48 $((64 * mb))
+	sync
+	dm_remove q
+	qedimg record "$img" host=first flags=1
+	kmsg_mark
+	refused dm_resume p
+	matches "$(kmsg)" 'in use by host first, owner [0-9a-f]{32}: see takeover' "the kernel's log"
+	no_record "$img"
+	dm_resume p
+	is "$(status p zeroed)" 0 "the clusters known to be zero"
+}
+
+# header_on TARGET: where the header of $one is, in the layer l
+header_on() {
+	dm_swap l "0 8 $1"$'\n'"8 $(($(sectors_of "$one") - 8)) linear $one 8"
+}
+
+kmsg_has() {
+	kmsg | grep -q "$1"
+}
+
+# A header that cannot be read for a moment: NEED_CHECK is cleared later.
+t_bad_idle() {
+	file
+	linear l "$one"
+	qed q "$dev"
+	io "$dev" "write:$c:$c:0x22" flush
+	is_dirty "$img"
+	header_on error
+	kmsg_mark
+	wait_for 20 kmsg_has 'cannot read the header'
+	is "$(status q mode)" rw "the mode"
+	header_on "linear $one 0"
+	wait_for 20 is_clean "$img"
+	dm_remove q
+	! is_active "$img" || fail "the record is active"
+}
+
+# ... when the device is suspended: the image is kept, and given up later.
+t_bad_close() {
+	local owner
+
+	file
+	linear l "$one"
+	qed q "$dev"
+	q=$dev
+	owner=$(blk u64 "$img" 392)
+	io "$q" "write:$c:$c:0x22" flush
+	header_on error
+	dm_suspend q
+	header_on "linear $one 0"
+	is_active "$img" || fail "the record is not active"
+	dm_resume q
+	is "$(blk u64 "$img" 392)" "$owner" "the owner"
+	is "$(status q mode)" rw "the mode"
+	io "$q" "write:$((2 * c)):$c:0x33" flush "read:$c:$c:0x22"
+	dm_remove q
+	! is_active "$img" || fail "the record is active"
+	sound "$img"
+}
+
 run t_qemu "QEMU reads images with a record, and clears bit 63 to write" \
 	t_qemu_check "qemu-img check -r all on an active image" \
 	t_qemu_idle "bit 63 is not set again if somebody else has cleared it" \
@@ -459,4 +567,9 @@ run t_qemu "QEMU reads images with a record, and clears bit 63 to write" \
 	t_kept_and_void "what is kept, and another owner, and one who knows no record" \
 	t_kept_void "what is kept, and one who knows no record" \
 	t_former "a former owner that is resumed" \
-	t_reload "a table that has failed, and the next one"
+	t_reload "a table that has failed, and the next one" \
+	t_renamed "... by another name of the host" \
+	t_length "an activation that is refused" \
+	t_promised_once "promises are about one attempt" \
+	t_bad_idle "a header that cannot be read while the device is idle" \
+	t_bad_close "... while it is suspended"
