@@ -36,6 +36,7 @@ static const char help[] =
 "      --direct       read past the page cache\n"
 "      --force        with -n: even if the image is in use;\n"
 "                     with --undo-apply: even if it was changed\n"
+"      --takeover     write, though the record says that another host has the image\n"
 "      --compact      make the image as short as possible\n"
 "      --discard      discard free clusters of a block device\n"
 "      --geometry VALUES\n"
@@ -62,6 +63,7 @@ enum long_option {
 	OPT_STATS,
 	OPT_DIRECT,
 	OPT_FORCE,
+	OPT_TAKEOVER,
 	OPT_COMPACT,
 	OPT_DISCARD,
 	OPT_GEOMETRY,
@@ -78,6 +80,7 @@ static const struct option long_options[] = {
 	{ "stats", no_argument, NULL, OPT_STATS },
 	{ "direct", no_argument, NULL, OPT_DIRECT },
 	{ "force", no_argument, NULL, OPT_FORCE },
+	{ "takeover", no_argument, NULL, OPT_TAKEOVER },
 	{ "compact", no_argument, NULL, OPT_COMPACT },
 	{ "discard", no_argument, NULL, OPT_DISCARD },
 	{ "geometry", required_argument, NULL, OPT_GEOMETRY },
@@ -218,6 +221,9 @@ static void parse_option(struct arguments *args, int option)
 	case OPT_FORCE:
 		args->force = true;
 		break;
+	case OPT_TAKEOVER:
+		args->takeover = true;
+		break;
 	case OPT_COMPACT:
 		args->compact = true;
 		break;
@@ -272,7 +278,7 @@ static void check_arguments(struct arguments *args)
 		if (args->mode || args->undo || args->compact || args->discard || args->search ||
 		    args->has_geometry || args->orphans || args->nr_places || args->always ||
 		    args->stats || args->direct || args->chain)
-			usage_error("--undo-apply goes only with --force, --json and -q");
+			usage_error("--undo-apply goes with --force, --takeover, --json and -q");
 		return;
 	}
 	if (args->chain && (args->search || args->has_geometry))
@@ -293,6 +299,8 @@ static void check_arguments(struct arguments *args)
 		return;
 	if (args->compact || args->discard)
 		usage_error("--compact and --discard need -p, -y, or a terminal to ask");
+	if (args->takeover)
+		usage_error("--takeover needs -p, -y, --undo-apply, or a terminal to ask");
 	if (args->undo)
 		usage_error("--undo needs -p, -y, or a terminal to ask");
 }

@@ -20,7 +20,7 @@
 struct arguments {
 	char mode;		/* n, p, y, r, or 0 */
 	bool always, verbose, quiet, json, stats, direct, force, compact, discard;
-	bool bar, chain;
+	bool takeover, bar, chain;
 	int progress_fd;	/* -1: none */
 	unsigned int threads;
 	bool has_geometry, search;

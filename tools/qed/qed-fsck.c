@@ -18,6 +18,7 @@
 #include "fsck.h"
 #include "geometry.h"
 #include "header.h"
+#include "host.h"
 #include "open.h"
 #include "report.h"
 #include "undo-apply.h"
@@ -170,6 +171,34 @@ static int apply_undo(const struct arguments *args, struct qed_reporter *reporte
 	return fail(reporter, error);
 }
 
+/*
+ * Does the record say that another host has the image? Nothing else tells. Of this one it may
+ * be that of a crash, and that somebody has the device is seen when it is opened.
+ */
+static int check_owner(const struct arguments *args, struct qed_reporter *reporter,
+		       struct qed_image *img)
+{
+	char error[256], owner[2 * QED_OWNER_SIZE + 1];
+	struct qed_record record;
+	unsigned int i;
+	int r;
+
+	if (args->mode == 'n' || args->takeover)
+		return 0;
+	r = qed_record_owner(img, &record);
+	if (!r && (!record.active || qed_is_this_host(record.host)))
+		return 0;
+	for (i = 0; i < QED_OWNER_SIZE; i++)
+		sprintf(owner + 2 * i, "%02x", record.owner[i]);
+	if (r)
+		snprintf(error, sizeof(error), "cannot read the header: %s", strerror(-r));
+	else
+		snprintf(error, sizeof(error),
+			 "is in use by host %s, owner %s: --takeover if that writes no more",
+			 record.host, owner);
+	return fail(reporter, error);
+}
+
 /* Does something that is printed go into this file? Then no more of it does. */
 static bool prints_into(const struct arguments *args, int file)
 {
@@ -243,6 +272,9 @@ static int work_on(const struct arguments *args, struct qed_reporter *reporter,
 		return fail(reporter, "is where the output goes");
 	if (prints_into_undo(args))
 		return fail(reporter, "the undo file is where the output goes");
+	r = check_owner(args, reporter, img);
+	if (r)
+		return r;
 	/* an undo file can be what an image lacks to be one */
 	if (args->undo_apply)
 		return apply_undo(args, reporter, img);

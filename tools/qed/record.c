@@ -26,7 +26,7 @@ static u32 record_crc(const struct qed_disk_record *disk)
 }
 
 /* Not by the locale, which the user chooses */
-static bool is_host_char(char c)
+bool qed_host_is_char(char c)
 {
 	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
 	       c == '.' || c == '_' || c == '-';
@@ -38,7 +38,7 @@ static bool host_is_legal(const u8 *host)
 	unsigned int i, length;
 
 	for (length = 0; length < QED_HOST_SIZE && host[length]; length++)
-		if (!is_host_char(host[length]))
+		if (!qed_host_is_char(host[length]))
 			return false;
 	for (i = length; i < QED_HOST_SIZE; i++)
 		if (host[i])
@@ -138,4 +138,20 @@ int qed_record_read(struct qed_image *img, const struct qed_header *header,
 	record->state = what ? QED_RECORD_IGNORED : QED_RECORD_VALID;
 	record->what = what;
 	return 0;
+}
+
+int qed_record_owner(struct qed_image *img, struct qed_record *record)
+{
+	struct qed_disk_record disk;
+	int r;
+
+	memset(record, 0, sizeof(*record));
+	if (!qed_has_record(img))
+		return 0;
+	r = qed_read(img, &disk, QED_RECORD_OFFSET, sizeof(disk));
+	if (!r && !disk_defect(&img->header, &disk)) {
+		take(record, &disk);
+		record->state = QED_RECORD_VALID;
+	}
+	return r;
 }

@@ -49,6 +49,18 @@ struct qed_record {
 int qed_record_read(struct qed_image *img, const struct qed_header *header,
 		    struct qed_record *record);
 
+/**
+ * qed_record_owner() - who has the image?
+ * @img: the image, whose geometry may not be known
+ * @record: the result; what it says of free space is not checked
+ *
+ * Return: 0 or what failed.
+ */
+int qed_record_owner(struct qed_image *img, struct qed_record *record);
+
+/* May it be in the name of a host? */
+bool qed_host_is_char(char c);
+
 /* Does the header on the disk still say that there is a record? */
 static inline bool qed_has_record(const struct qed_image *img)
 {

@@ -236,6 +236,7 @@ def wrong_usage(tmp):
                  ["-n", "--compact", path], ["-n", "--undo", tmp + "/u", path],
                  ["--compact", path], ["-j", "0", path], ["-j", "65", path], ["-j", "x", path],
                  ["-C", "-1", path], ["-y", "--force", path], ["-n", "--discard", path],
+                 ["-n", "--takeover", path], ["--takeover", path],
                  ["--undo-apply", "u", "-y", path]):
         _, out, err = fsck(*argv, status=USAGE)
         true(not out and err, "message for %s" % argv)

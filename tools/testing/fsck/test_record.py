@@ -2,16 +2,22 @@
 """Tests of qed-fsck: the record in the header."""
 
 import os
+import re
 import signal
 import struct
 
 import qedimg
 
-from test_fsck import (CLEAN, LEFT, M, REPAIRED, codes, copy, digest, edit, equal, fsck, guest,
-                       loop_device, loop_devices, need_check, populated, preload, report,
+from test_fsck import (CLEAN, LEFT, M, OPERATION, REPAIRED, codes, copy, digest, edit, equal, fsck,
+                       guest, loop_device, loop_devices, need_check, populated, preload, report,
                        sparse_in_middle, structure, test, true)
 
 OWNER = bytes(range(0xa0, 0xb0))
+
+
+def this_host():
+    """What dm-qed calls this host by itself"""
+    return re.sub(r"[^A-Za-z0-9._-]", "-", os.uname().nodename)[:63].encode() or b"-"
 
 
 def has_record(path):
@@ -159,7 +165,7 @@ def record_of_dirty(tmp):
         with edit(path) as img:
             img.hdr.features |= qedimg.F_NEED_CHECK
             img.write_header()
-        result = report("-p", path, status=REPAIRED)
+        result = report("-p", "--takeover", path, status=REPAIRED)
         equal((codes(result), result["record"]["valid"], result["record"]["dropped"]),
               (["need-check"], True, bool(flags)))
         equal((has_record(path), need_check(path)), (not flags, False), "flags %d" % flags)
@@ -267,8 +273,69 @@ def record_not_kept(tmp):
     path = give(sparse_in_middle(tmp + "/d.qed"), flags=1, end=0)
     with edit(path) as img:
         img.set_entry(img.table_of(0), 9, 4711)
-    true("; dropped\n" in fsck("-yf", path, status=REPAIRED)[1], "active")
+    true("; dropped\n" in fsck("-yf", "--takeover", path, status=REPAIRED)[1], "active")
     true(not has_record(path), "active")
+
+
+@test
+def record_of_another_host(tmp):
+    """an image that another host has is not written to, but with --takeover"""
+    source = populated(tmp + "/a.qed")
+    with edit(source) as img:
+        img.set_entry(img.table_of(0), 15, 4711)
+    path = give(copy(source, tmp + "/b.qed"), flags=1, end=0, host=b"another")
+    fsck("-yf", "--takeover", "--undo", tmp + "/undo", path, status=REPAIRED)
+    done = copy(path, tmp + "/done.qed")
+    for name, dirty in ((path, True), (populated(tmp + "/c.qed"), False)):
+        if dirty:
+            copy(source, name)
+        give(name, flags=1, end=0, host=b"another")
+        with edit(name) as img:
+            img.hdr.features |= qedimg.F_NEED_CHECK if dirty else 0
+            img.write_header()
+        before = digest(name)
+        for argv in (["-p"], ["-pf"], ["-y"], ["-yf"], ["-yf", "--compact"],
+                     ["-yf", "--undo", tmp + "/new"]):
+            result = report(*argv, name, status=OPERATION)
+            true(re.search("in use by host another, owner %s: --takeover" % OWNER.hex(),
+                           result["error"]), result["error"])
+            equal(digest(name), before, argv)
+        true(not os.path.exists(tmp + "/new"), "an undo file was made")
+        report("-nf", name, status=LEFT if dirty else CLEAN)
+    # what takes back writes, too; without the record nobody has it
+    give(done, flags=1, end=0, host=b"another")
+    before = digest(done)
+    true("in use by host another" in fsck("--undo-apply", tmp + "/undo", done, status=OPERATION)[2],
+         "the message")
+    equal(digest(done), before)
+    fsck("--undo-apply", tmp + "/undo", "--force", "--takeover", done, status=REPAIRED)
+
+
+@test
+def record_of_this_host(tmp):
+    """what this host has left active is repaired as before, by the name of the node or the machine"""
+    source = populated(tmp + "/a.qed")
+    with edit(source) as img:
+        img.set_entry(img.table_of(0), 15, 4711)
+    hosts = [this_host()]
+    if os.path.exists("/etc/machine-id"):
+        with open("/etc/machine-id", "rb") as file:
+            hosts += [line.strip() for line in file if line.strip()]
+    for host in hosts:
+        path = give(copy(source, tmp + "/b.qed"), flags=1, end=0, host=host)
+        result = report("-yf", path, status=REPAIRED)
+        equal((result["record"]["host"], result["record"]["dropped"]), (host.decode(), True))
+        equal(structure(path)[0], [])
+        for other in (host + b"x", host[:-1]):
+            give(copy(source, path), flags=1, end=0, host=other or b"-x")
+            report("-yf", path, status=OPERATION)
+    # that is not active does not count, nor one that is none
+    path = give(copy(source, tmp + "/b.qed"), host=b"another")
+    report("-yf", path, status=REPAIRED)
+    path = give(copy(source, tmp + "/b.qed"), flags=1, end=0, host=b"another")
+    with qedimg.Disk(path, writable=True) as disk:
+        disk.write(qedimg.RECORD_OFFSET + 20, b"x")
+    report("-yf", path, status=REPAIRED)
 
 
 @test
