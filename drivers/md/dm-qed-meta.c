@@ -16,6 +16,7 @@
 
 #include "dm-qed-header.h"
 #include "dm-qed-l1.h"
+#include "dm-qed-space-build.h"
 #include "dm-qed-walk.h"
 
 #define DM_MSG_PREFIX "qed"

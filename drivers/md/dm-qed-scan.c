@@ -14,6 +14,7 @@
 #include <linux/vmalloc.h>
 
 #include "dm-qed-scan.h"
+#include "dm-qed-space-build.h"
 
 #define DM_MSG_PREFIX "qed"
 

@@ -31,63 +31,6 @@ struct qed_run {
 };
 
 /**
- * qed_space_bitmap() - allocate a zeroed bitmap with a bit per cluster
- * @nr: number of clusters
- *
- * Context: Process context, may sleep. To be freed with vfree().
- * Return: the bitmap or NULL.
- */
-unsigned long *qed_space_bitmap(u64 nr);
-
-/**
- * qed_space_create() - make the space map of a device
- * @nr: number of whole clusters of the device
- * @zeroed_from: clusters from here on are free and durably zero; @nr if none is
- * @table: number of clusters of a table, not more than bits of a long
- *
- * All clusters below @zeroed_from count as used until qed_space_install().
- *
- * Context: Process context, may sleep.
- * Return: the map or NULL without memory.
- */
-struct qed_space *qed_space_create(u64 nr, u64 zeroed_from, unsigned int table);
-void qed_space_destroy(struct qed_space *space);
-
-/**
- * qed_space_install() - tell the map what a scan of the tables has found
- * @space: the map
- * @used: a bit set for every referenced cluster
- *
- * Takes over the clusters below the zeroed_from of qed_space_create(): what was
- * allocated above it since stays as it is.
- *
- * Context: Process context; takes the map's lock in short steps.
- */
-void qed_space_install(struct qed_space *space, const unsigned long *used);
-
-/**
- * qed_space_doubt() - free clusters are not known to be zero after all
- * @space: the map
- * @first: the first cluster, not below the zeroed_from of qed_space_create()
- * @end: the end of them
- *
- * Context: Process context; takes the map's lock in short steps.
- */
-void qed_space_doubt(struct qed_space *space, u64 first, u64 end);
-
-/**
- * qed_space_grow() - follow the growth of the device
- * @space: the map
- * @nr: the new number of whole clusters, ignored unless it is larger
- *
- * Nothing is known of the new clusters. They can be used one part after the other.
- *
- * Context: Process context, may sleep.
- * Return: 1 if the map has grown, 0 if there was nothing to do, -ENOMEM.
- */
-int qed_space_grow(struct qed_space *space, u64 nr);
-
-/**
  * qed_space_alloc() - allocate adjacent clusters
  * @space: the map
  * @want: largest number of clusters to allocate

@@ -10,6 +10,7 @@
 #include <linux/workqueue.h>
 
 #include "dm-qed-header.h"
+#include "dm-qed-space-build.h"
 #include "dm-qed-table.h"
 #include "dm-qed-walk.h"
 

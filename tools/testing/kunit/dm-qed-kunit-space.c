@@ -62,6 +62,7 @@ static void copy(void *to, const void *from, size_t size)
 #define memcpy				copy
 
 #include "dm-qed-space.c"
+#include "dm-qed-space-build.c"
 
 /*----------------------------------------------------------------
  * Examples

@@ -58,6 +58,7 @@ static int hooked_submit_wait(struct bio *bio)
 #include "dm-qed-record.c"
 #include "dm-qed-owner.c"
 #include "dm-qed-space.c"
+#include "dm-qed-space-build.c"
 #include "dm-qed-cache.c"
 #include "dm-qed-check.c"
 #include "dm-qed-zero.c"
