@@ -2,11 +2,11 @@
 /*
  * The metadata as its rooms see it.
  *
- * dm-qed-meta loads and unloads it, the L1 table by way of dm-qed-l1; dm-qed-resize,
- * dm-qed-walk and dm-qed-commit work on all of it; these use dm-qed-table, which reads,
- * makes and changes L2 tables; dm-qed-lookup only looks at them; dm-qed-header says when
- * anything may be changed at all. Below these are the cache, the space map, the trim and
- * the reclaim.
+ * dm-qed-meta loads and unloads it, the L1 table by way of dm-qed-l1, and what is known of
+ * free space by way of dm-qed-survey; dm-qed-resize, dm-qed-walk and dm-qed-commit work on
+ * all of it; these use dm-qed-table, which reads, makes and changes L2 tables;
+ * dm-qed-lookup only looks at them; dm-qed-header says when anything may be changed at all.
+ * Below these are the cache, the space map, the trim and the reclaim.
  */
 
 #ifndef DM_QED_META_PRIV_H

@@ -72,6 +72,7 @@ static int hooked_submit_wait(struct bio *bio)
 #include "dm-qed-table.c"
 #include "dm-qed-commit.c"
 #include "dm-qed-walk.c"
+#include "dm-qed-survey.c"
 #include "dm-qed-meta.c"
 
 #define MIB		1048576ULL
