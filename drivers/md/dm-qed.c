@@ -20,6 +20,7 @@
 #include "dm-qed-bio.h"
 #include "dm-qed-cell.h"
 #include "dm-qed-compat.h"
+#include "dm-qed-features.h"
 #include "dm-qed-fill.h"
 #include "dm-qed-format.h"
 #include "dm-qed-map.h"
@@ -28,8 +29,6 @@
 #include "dm-qed-status.h"
 
 #define DM_MSG_PREFIX "qed"
-
-#define QED_MAX_COMMIT_MS		(60 * 60 * 1000)
 
 /* The most that I/O is recommended to be a multiple of, in bytes */
 #define QED_MAX_IO_OPT			SZ_1M
@@ -336,121 +335,6 @@ static void qed_io_hints(struct dm_target *ti, struct queue_limits *limits)
  *----------------------------------------------------------------
  */
 
-static int parse_u64(struct dm_arg_set *as, u64 *value, const char *name,
-		     char **error)
-{
-	const char *arg = dm_shift_arg(as);
-
-	if (arg && !kstrtou64(arg, 10, value))
-		return 0;
-	DMERR("%s needs a number, not %s", name, arg ? arg : "nothing");
-	*error = "Invalid number of clusters";
-	return -EINVAL;
-}
-
-static int parse_host(struct dm_arg_set *as, struct qed_features *f, char **error)
-{
-	const char *arg = dm_shift_arg(as);
-
-	if (arg && qed_host_is_legal(arg)) {
-		strscpy(f->host, arg, sizeof(f->host));
-		f->named = true;
-		return 0;
-	}
-	DMERR("host needs 1 to %u characters of A-Z a-z 0-9 . _ -, not %s",
-	      QED_HOST_SIZE - 1, arg ? arg : "nothing");
-	*error = "Invalid name of a host";
-	return -EINVAL;
-}
-
-static int parse_feature(struct dm_arg_set *as, struct qed_features *f,
-			 char **error)
-{
-	static const struct dm_arg cache_arg = {
-		QED_MIN_CACHE_KIB, UINT_MAX, "Invalid cache_kib"
-	};
-	static const struct dm_arg commit_arg = {
-		0, QED_MAX_COMMIT_MS, "Invalid commit_interval"
-	};
-	const char *arg = dm_shift_arg(as);
-
-	if (!strcasecmp(arg, "read_only")) {
-		f->read_only = true;
-		return 0;
-	}
-	if (!strcasecmp(arg, "error_if_no_space")) {
-		f->error_if_no_space = true;
-		return 0;
-	}
-	if (!strcasecmp(arg, "ignore_discard")) {
-		f->ignore_discard = true;
-		return 0;
-	}
-	if (!strcasecmp(arg, "no_discard_passdown")) {
-		f->no_discard_passdown = true;
-		return 0;
-	}
-	if (!strcasecmp(arg, "known_zeroes")) {
-		f->known_zeroes = true;
-		return 0;
-	}
-	if (!strcasecmp(arg, "takeover")) {
-		f->takeover = true;
-		return 0;
-	}
-	if (!strcasecmp(arg, "host"))
-		return parse_host(as, f, error);
-	if (!strcasecmp(arg, "cache_kib"))
-		return dm_read_arg(&cache_arg, as, &f->cache_kib, error);
-	if (!strcasecmp(arg, "commit_interval"))
-		return dm_read_arg(&commit_arg, as, &f->commit_ms, error);
-	if (!strcasecmp(arg, "low_water"))
-		return parse_u64(as, &f->low_water, arg, error);
-	if (!strcasecmp(arg, "zero_ahead"))
-		return parse_u64(as, &f->zero_ahead, arg, error);
-	if (!strcasecmp(arg, "zeroed_from")) {
-		f->zeroed = true;
-		return parse_u64(as, &f->zeroed_from, arg, error);
-	}
-
-	DMERR("unrecognised feature argument %s", arg);
-	*error = "Unrecognised feature argument";
-	return -EINVAL;
-}
-
-static int parse_features(struct dm_arg_set *as, struct qed_features *f,
-			  char **error)
-{
-	/* Every argument once, the value options with their values */
-	static const struct dm_arg count_arg = {
-		0, 18, "Invalid number of feature arguments"
-	};
-	struct dm_arg_set group;
-	unsigned int argc;
-	int r;
-
-	f->commit_ms = QED_DEFAULT_COMMIT_MS;
-	qed_host_default(f->host);
-	if (!as->argc)
-		return 0;
-
-	r = dm_read_arg_group(&count_arg, as, &argc, error);
-	if (r)
-		return r;
-	/* The counted arguments are a set of their own: none is read beyond. */
-	group.argc = argc;
-	group.argv = as->argv;
-	dm_consume_args(as, argc);
-	if (as->argc) {
-		*error = "Too many arguments";
-		return -EINVAL;
-	}
-
-	while (group.argc && !r)
-		r = parse_feature(&group, f, error);
-	return r;
-}
-
 static int check_device(struct qed *qed, char **error)
 {
 	int r = 0;
@@ -592,7 +476,7 @@ static int qed_ctr(struct dm_target *ti, unsigned int argc, char **argv)
 	qed->ti = ti;
 	init_state(qed);
 
-	r = parse_features(&as, &qed->features, &ti->error);
+	r = qed_features_parse(&as, &qed->features, &ti->error);
 	if (r)
 		goto bad_args;
 	r = open_device(qed, path, &ti->error);
