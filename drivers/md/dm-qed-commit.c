@@ -12,6 +12,7 @@
 #include <linux/sched.h>
 
 #include "dm-qed-header.h"
+#include "dm-qed-sync.h"
 #include "dm-qed-table.h"
 
 #define DM_MSG_PREFIX "qed"

@@ -18,6 +18,7 @@
 #include "dm-qed-l1.h"
 #include "dm-qed-space-build.h"
 #include "dm-qed-survey.h"
+#include "dm-qed-sync.h"
 #include "dm-qed-walk.h"
 
 #define DM_MSG_PREFIX "qed"

@@ -8,6 +8,7 @@
 #include <linux/string.h>
 
 #include "dm-qed-header.h"
+#include "dm-qed-sync.h"
 
 #define DM_MSG_PREFIX "qed"
 
