@@ -410,6 +410,17 @@ static void record_claims(struct qed_meta *meta)
 	record->device_size = size;
 }
 
+/* Without space the image is left active, if the record has ever said that it is. */
+static void tell_left(struct qed_meta *meta)
+{
+	struct qed_record record;
+	const char *what;
+
+	if (!qed_record_parse(&record, meta->header, &what) && record.active)
+		DMWARN("%s: no space to write that the image is given up: to other hosts %s has it",
+		       meta->client->name, record.host);
+}
+
 /* Caller holds header_mutex, and says whether all is at rest. */
 static int header_release(struct qed_meta *meta, bool rest)
 {
@@ -422,7 +433,10 @@ static int header_release(struct qed_meta *meta, bool rest)
 		meta->next->features &= ~cpu_to_le64(QED_F_NEED_CHECK);
 		record_claims(meta);
 	}
-	return header_update(meta);
+	r = header_update(meta);
+	if (r == -ENOSPC)
+		tell_left(meta);
+	return r;
 }
 
 static int header_clear_needs_check(struct qed_meta *meta)

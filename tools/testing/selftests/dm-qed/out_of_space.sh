@@ -535,6 +535,39 @@ t_thin_autoclear() {
 	sound "$lower"
 }
 
+# Nor to say that the image is given up. Nothing is lost, and the host can have it again; others
+# cannot, and that is told.
+t_thin_close() {
+	local other q
+
+	thin_image 9
+	linear other "$lower"
+	other=$dev
+	qed q "$lower" host first
+	q=$dev
+	io "$dev" "write:0:$((3 * c)):0x11" flush
+	dm_suspend l
+	dmsetup message "$pre-pool" 0 "create_snap 1 0"
+	dm_resume l
+	kmsg_mark
+	dm_suspend q
+	matches "$(kmsg)" 'no space to write that the image is given up: to other hosts first has it' \
+		"the kernel's log"
+	is_active "$lower" || fail "the record is not active"
+	qed_refused p "$other" host second
+	matches "$error" 'in use by host first, owner [0-9a-f]{32}: see takeover' "the kernel's log"
+	qed p "$other" host first
+	io "$dev" "read:0:$((3 * c)):0x11"
+	dm_remove p
+	dm_swap pool "$(thin 40)"
+	dm_resume q
+	io "$q" "read:0:$((3 * c)):0x11" "write:$((10 * c)):$c:0x22" flush
+	dm_remove q
+	! is_active "$lower" || fail "the record is active"
+	is_clean "$lower"
+	sound "$lower"
+}
+
 # The end of the wait, with clusters that the image device has no space for
 t_thin_timeout() {
 	thin_image 12
@@ -719,6 +752,7 @@ run t_grow "writes wait until the device has grown and was suspended" \
 	t_thin "an image device without space for data" \
 	t_thin_header "one without space for the header" \
 	t_thin_autoclear "one without space to clear autoclear bits" \
+	t_thin_close "one without space to say that the image is given up" \
 	t_thin_timeout "the end of the wait for space on the image device" \
 	t_thin_taken "what is kept without space, of an image that somebody else has taken" \
 	t_thin_tables "an image device without space for tables" \
