@@ -400,17 +400,21 @@ static enum verdict judge_record_form(struct judge *judge,
 	return GOOD;
 }
 
-/* All of them read as zeroes, and nothing refers to one of them. */
+/*
+ * All of them read as zeroes, and nothing refers to one of them. A disk that has become larger
+ * has had another size, of which the record may be.
+ */
 static enum verdict judge_record_zeroes(struct judge *judge, const uint32_t *image,
 					const unsigned char *record)
 {
 	uint64_t from = le64(record + R_ZERO_FROM), i;
 	uint64_t to = le64(record + R_ZERO_END), end = le64(record + R_END);
+	uint64_t sectors = le64(record + R_SIZE) / SECTOR_SIZE;
 
 	if (!to && !from && !le64(record + R_SIZE))
 		return GOOD;
-	if (!end || from < end || from >= to || to > judge->nr_clusters ||
-	    le64(record + R_SIZE) != judge->nr_sectors * SECTOR_SIZE)
+	if (!end || from < end || from >= to || to > sectors / judge->cluster ||
+	    sectors > judge->nr_sectors)
 		return verdict(judge, RECORD, "clusters %llu to %llu cannot be zero",
 			       (unsigned long long)from, (unsigned long long)to);
 	for (i = from * judge->cluster; i < to * judge->cluster; i++)
