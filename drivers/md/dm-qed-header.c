@@ -222,6 +222,7 @@ static void header_is_next(struct qed_meta *meta)
 {
 	memcpy(meta->header, meta->next, QED_BLOCK_SIZE);
 	note_needs_check(meta);
+	qed_owner_written(&meta->owner);
 }
 
 /*
@@ -344,7 +345,7 @@ static int header_is_loaded(struct qed_meta *meta)
 }
 
 /* Caller holds header_mutex, and nobody else of this host takes the image. */
-static int header_take(struct qed_meta *meta)
+static int header_take(struct qed_meta *meta, bool *put_off)
 {
 	__le64 bits = meta->header->autoclear_features;
 	struct qed_record *record = &meta->record;
@@ -361,20 +362,25 @@ static int header_take(struct qed_meta *meta)
 		memcpy(meta->next, meta->header, QED_BLOCK_SIZE);
 		r = header_write(meta);
 	}
-	if (r == -ENOSPC)
+	*put_off = r == -ENOSPC;
+	if (*put_off)
 		r = header_put_off(meta, bits & ~cpu_to_le64(QED_AF_RECORD));
 	return r;
 }
 
 int qed_header_take(struct qed_meta *meta)
 {
+	bool put_off = false;
 	int r;
 
 	mutex_lock(&meta->header_mutex);
 	r = qed_owner_begin_take(&meta->owner, qed_record_key(meta->header));
 	if (!r) {
-		r = header_take(meta);
-		qed_owner_end_take(&meta->owner);
+		r = header_take(meta, &put_off);
+		qed_owner_end_take(&meta->owner, put_off);
+	} else if (r == -EBUSY) {
+		DMERR("%s: in use on this host, by another path without space for its record",
+		      meta->client->name);
 	}
 	mutex_unlock(&meta->header_mutex);
 	return r;

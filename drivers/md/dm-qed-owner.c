@@ -45,6 +45,7 @@ void qed_owner_enter(struct qed_owner *owner, const char *host,
 	owner->host = host;
 	owner->device = device;
 	owner->takes = false;
+	owner->put_off = false;
 	spin_lock(&owners_lock);
 	list_add(&owner->list, &owners);
 	spin_unlock(&owners_lock);
@@ -72,22 +73,49 @@ static bool may_begin_take(struct qed_owner *owner, u32 key)
 	return may;
 }
 
+/* Has another device taken what may be the same image, and not been able to write that? */
+static bool is_put_off(const struct qed_owner *owner)
+{
+	const struct qed_owner *other;
+	bool put_off = false;
+
+	spin_lock(&owners_lock);
+	list_for_each_entry(other, &owners, list)
+		if (other->put_off && other->key == owner->key &&
+		    other->device != owner->device)
+			put_off = true;
+	spin_unlock(&owners_lock);
+	return put_off;
+}
+
 /*
  * Not a lock for all: an image may be on the device of another one, which cannot be resumed
  * while somebody waits for it who has that lock.
  */
 int qed_owner_begin_take(struct qed_owner *owner, u32 key)
 {
-	return wait_event_killable(takers, may_begin_take(owner, key)) ?
-	       -EINTR : 0;
+	if (wait_event_killable(takers, may_begin_take(owner, key)))
+		return -EINTR;
+	if (!is_put_off(owner))
+		return 0;
+	qed_owner_end_take(owner, false);
+	return -EBUSY;
 }
 
-void qed_owner_end_take(struct qed_owner *owner)
+void qed_owner_end_take(struct qed_owner *owner, bool put_off)
 {
 	spin_lock(&owners_lock);
 	owner->takes = false;
+	owner->put_off = put_off;
 	spin_unlock(&owners_lock);
 	wake_up_all(&takers);
+}
+
+void qed_owner_written(struct qed_owner *owner)
+{
+	spin_lock(&owners_lock);
+	owner->put_off = false;
+	spin_unlock(&owners_lock);
 }
 
 /* Which device of this module has this identity? QED_HOLDER_AWAY: none */

@@ -23,7 +23,8 @@
  * @host: where it is
  * @device: that the mapping is a table of
  * @takes: it is about to write that it has the image ...
- * @key: ... whose first sector has had this
+ * @put_off: or has not been able to, for want of space
+ * @key: of its first sector as it is until then
  */
 struct qed_owner {
 	struct list_head list;
@@ -31,6 +32,7 @@ struct qed_owner {
 	const char *host;
 	const void *device;
 	bool takes;
+	bool put_off;
 	u32 key;
 };
 
@@ -82,12 +84,15 @@ void qed_owner_leave(struct qed_owner *owner);
  * Both are not one step: two paths of this host that do so at a time would both have it.
  *
  * Context: Process context, may sleep. Ends with qed_owner_end_take() if it returns 0.
- * Return: 0 or -EINTR.
+ * Return: 0; -EINTR; or -EBUSY if another device has it that could not write that.
  */
 int qed_owner_begin_take(struct qed_owner *owner, u32 key);
 
-/* It has written that, or will not. Context: Process. */
-void qed_owner_end_take(struct qed_owner *owner);
+/* It has written that, or will not, or if it is @put_off, later. Context: Process. */
+void qed_owner_end_take(struct qed_owner *owner, bool put_off);
+
+/* What was put off has been written. Context: Process. */
+void qed_owner_written(struct qed_owner *owner);
 
 /**
  * qed_owner_judge() - may somebody else have the image?

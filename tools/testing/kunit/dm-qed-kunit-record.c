@@ -460,12 +460,39 @@ static void record_takes(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, 0, qed_owner_begin_take(&first, 5));
 	KUNIT_EXPECT_FALSE(test, may_begin_take(&second, 5));
 	KUNIT_EXPECT_EQ(test, 0, qed_owner_begin_take(&second, 6));
-	qed_owner_end_take(&second);
-	qed_owner_end_take(&first);
+	qed_owner_end_take(&second, false);
+	qed_owner_end_take(&first, false);
 	KUNIT_EXPECT_TRUE(test, may_begin_take(&second, 5));
-	qed_owner_end_take(&second);
+	qed_owner_end_take(&second, false);
 	qed_owner_leave(&first);
 	qed_owner_leave(&second);
+}
+
+/* What could not be written is another device's all the same, until it has been written. */
+static void record_put_off(struct kunit *test)
+{
+	struct qed_owner first, table, other;
+	int device;
+
+	qed_owner_init(&first);
+	qed_owner_init(&table);
+	qed_owner_init(&other);
+	qed_owner_enter(&first, "a", &device);
+	qed_owner_enter(&table, "a", &device);
+	qed_owner_enter(&other, "a", &other);
+	KUNIT_EXPECT_EQ(test, 0, qed_owner_begin_take(&first, 5));
+	qed_owner_end_take(&first, true);
+	KUNIT_EXPECT_EQ(test, -EBUSY, qed_owner_begin_take(&other, 5));
+	KUNIT_EXPECT_EQ(test, 0, qed_owner_begin_take(&other, 6));
+	qed_owner_end_take(&other, false);
+	KUNIT_EXPECT_EQ(test, 0, qed_owner_begin_take(&table, 5));
+	qed_owner_end_take(&table, false);
+	qed_owner_written(&first);
+	KUNIT_EXPECT_EQ(test, 0, qed_owner_begin_take(&other, 5));
+	qed_owner_end_take(&other, false);
+	qed_owner_leave(&first);
+	qed_owner_leave(&table);
+	qed_owner_leave(&other);
 }
 
 static void record_default_host(struct kunit *test)
@@ -493,6 +520,7 @@ static struct kunit_case record_cases[] = {
 	KUNIT_CASE(record_untouched),
 	KUNIT_CASE(record_owners),
 	KUNIT_CASE(record_takes),
+	KUNIT_CASE(record_put_off),
 	KUNIT_CASE(record_default_host),
 	{}
 };

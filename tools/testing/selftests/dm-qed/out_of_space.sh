@@ -568,6 +568,43 @@ t_thin_close() {
 	sound "$lower"
 }
 
+# Nor to say that somebody has it: then another path to it is refused, too.
+t_thin_paths() {
+	local other q
+
+	thin_image 9
+	linear other "$lower"
+	other=$dev
+	qed q "$lower"
+	io "$dev" "write:0:$((3 * c)):0x11" flush
+	dm_remove q
+	dm_suspend l
+	dmsetup message "$pre-pool" 0 "create_snap 1 0"
+	dm_resume l
+	kmsg_mark
+	qed q "$lower"
+	q=$dev
+	matches "$(kmsg)" 'no space for the record: it is written with the first change' \
+		"the kernel's log"
+	! is_active "$lower" || fail "the record is active"
+	qed_refused p "$other"
+	matches "$error" 'in use on this host, by another path without space for its record' \
+		"the kernel's log"
+	# another table of the same device is not another path
+	qed_reload q "$lower"
+	qed_refused p "$other" takeover
+	dm_swap pool "$(thin 40)"
+	io "$q" "write:$((10 * c)):$c:0x22" flush
+	is_active "$lower" || fail "the record is not active"
+	qed_refused p "$other"
+	matches "$error" 'in use on this host, .*, by another path: owner' "the kernel's log"
+	dm_remove q
+	qed p "$other"
+	io "$dev" "read:0:$((3 * c)):0x11" "read:$((10 * c)):$c:0x22"
+	dm_remove p
+	sound "$lower"
+}
+
 # The end of the wait, with clusters that the image device has no space for
 t_thin_timeout() {
 	thin_image 12
@@ -753,6 +790,7 @@ run t_grow "writes wait until the device has grown and was suspended" \
 	t_thin_header "one without space for the header" \
 	t_thin_autoclear "one without space to clear autoclear bits" \
 	t_thin_close "one without space to say that the image is given up" \
+	t_thin_paths "one without space to say that somebody has it, by two paths" \
 	t_thin_timeout "the end of the wait for space on the image device" \
 	t_thin_taken "what is kept without space, of an image that somebody else has taken" \
 	t_thin_tables "an image device without space for tables" \
