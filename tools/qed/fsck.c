@@ -295,7 +295,8 @@ static int run(struct qed_repair *repair)
 	r = qed_fail(repair, qed_check_record(repair), "cannot read the header");
 	if (r)
 		return r;
-	if (!repair->options->always && !qed_fsck_left(result, QED_DAMAGE) &&
+	if (!repair->options->always && !repair->drops_record &&
+	    !qed_fsck_left(result, QED_DAMAGE) &&
 	    !memcmp(&repair->fixed, &repair->img->header, sizeof(repair->fixed)) &&
 	    !(le64toh(repair->fixed.features) & QED_F_NEED_CHECK) && !repair->extend_to)
 		return 0;

@@ -46,6 +46,7 @@ struct qed_place {
  * struct qed_fsck_options - what to do
  * @mode: what to repair
  * @always: read the tables even if the image is marked clean
+ * @takeover: whoever has the image does not write any more: drop a record that says so
  * @compact: make the image as short as possible
  * @discard: discard the free clusters of a block device
  * @new_header: the header of @img is not on the disk yet
@@ -62,7 +63,7 @@ struct qed_place {
  */
 struct qed_fsck_options {
 	enum qed_mode mode;
-	bool always, compact, discard, new_header;
+	bool always, takeover, compact, discard, new_header;
 	enum qed_orphan_policy orphans;
 	enum qed_cut_policy cut;
 	struct qed_place places[QED_MAX_PLACES];

@@ -8,10 +8,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/loop.h>
+#include <linux/major.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "open.h"
@@ -188,25 +190,42 @@ static bool is_in_use_by_loop(const char *loop, const struct stat *st, bool writ
 	return is_behind(loop, st) && (writable || is_held(loop));
 }
 
-static int check_loop_devices(const struct stat *st, bool writable)
+/* Of a file, or of the one behind the loop device @but */
+static int check_loop_devices(const struct stat *st, const char *but, bool writable)
 {
 	DIR *dir = opendir("/sys/block");
 	struct dirent *entry;
 	int r = 0;
 
 	while (dir && !r && (entry = readdir(dir))) {
-		if (strncmp(entry->d_name, "loop", 4))
+		if (strncmp(entry->d_name, "loop", 4) || !strcmp(entry->d_name, but))
 			continue;
 		if (!is_in_use_by_loop(entry->d_name, st, writable))
 			continue;
-		snprintf(message, sizeof(message), "is attached to /dev/%.255s: %s",
-			 entry->d_name, is_held(entry->d_name) ? "that is in use" :
+		snprintf(message, sizeof(message), "is %sattached to /dev/%.255s%s: %s",
+			 *but ? "a file that is " : "", entry->d_name, *but ? ", too" : "",
+			 is_held(entry->d_name) ? "that is in use" :
 			 "detach that, or check it instead");
 		r = -EBUSY;
 	}
 	if (dir)
 		closedir(dir);
 	return r;
+}
+
+/* Is this a loop device, and the file behind it in use by another one? */
+static int check_other_loops(int fd, const struct stat *st)
+{
+	struct loop_info64 info;
+	struct stat file = { 0 };
+	char name[32];
+
+	if (major(st->st_rdev) != LOOP_MAJOR || ioctl(fd, LOOP_GET_STATUS64, &info))
+		return 0;
+	file.st_dev = info.lo_device;
+	file.st_ino = info.lo_inode;
+	snprintf(name, sizeof(name), "loop%u", info.lo_number);
+	return check_loop_devices(&file, name, false);
 }
 
 /*----------------------------------------------------------------
@@ -227,7 +246,8 @@ static int check_use(int fd, bool writable)
 			 "is in use by QEMU, or by another qed-fsck");
 		return r;
 	}
-	return S_ISREG(st.st_mode) ? check_loop_devices(&st, writable) : 0;
+	return S_ISREG(st.st_mode) ? check_loop_devices(&st, "", writable) :
+				     check_other_loops(fd, &st);
 }
 
 static int open_kind(const char *path, const struct stat *st, int flags)

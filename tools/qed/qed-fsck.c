@@ -102,6 +102,7 @@ static int check(const struct arguments *args, struct qed_reporter *reporter, st
 	struct qed_fsck_options options = {
 		.mode = fsck_mode(args),
 		.always = args->always || args->compact || args->discard || args->stats,
+		.takeover = args->takeover,
 		.compact = args->compact,
 		.discard = args->discard,
 		.new_header = args->has_geometry,

@@ -18,6 +18,8 @@ int qed_check_record(struct qed_repair *repair)
 	repair->size_before = repair->img->size;
 	if (!r && record->state == QED_RECORD_IGNORED)
 		qed_report(repair, &finding);
+	if (!r && record->active && repair->options->takeover)
+		repair->drops_record = repair->mode != QED_MODE_CHECK;
 	return r;
 }
 
