@@ -95,16 +95,41 @@ static bool may_take(struct qed_meta *meta, const struct qed_record *record,
 	if (holder == QED_HOLDER_GONE)
 		DMINFO("%s: taken over: left active by host %s, owner %*phN",
 		       name, record->host, QED_OWNER_SIZE, record->owner);
-	else if (takeover)
-		DMWARN("%s: taken over from host %s, owner %*phN, on demand",
-		       name, record->host, QED_OWNER_SIZE, record->owner);
+	/* It writes: whatever the administrator has fenced, that it was not. */
 	else if (holder == QED_HOLDER_HERE)
 		DMERR("%s: in use on this host, %s, by another path: owner %*phN",
 		      name, record->host, QED_OWNER_SIZE, record->owner);
+	else if (takeover)
+		DMWARN("%s: taken over from host %s, owner %*phN, on demand",
+		       name, record->host, QED_OWNER_SIZE, record->owner);
 	else
 		DMERR("%s: in use by host %s, owner %*phN: see takeover",
 		      name, record->host, QED_OWNER_SIZE, record->owner);
-	return holder == QED_HOLDER_GONE || takeover;
+	return holder == QED_HOLDER_GONE ||
+	       (holder == QED_HOLDER_AWAY && takeover);
+}
+
+/*
+ * The record is void, but what is left of it may be that of another device of this host, which
+ * goes on: see record_voided(). Or this is a copy of its image.
+ */
+static bool may_take_void(struct qed_meta *meta, bool takeover)
+{
+	const u8 *id = qed_record_owner(meta->header);
+
+	if (takeover || !id || !qed_owner_is_here(&meta->owner, id))
+		return true;
+	DMERR("%s: in use on this host, by another path, though bit 63 is clear: owner %*phN",
+	      meta->client->name, QED_OWNER_SIZE, id);
+	return false;
+}
+
+/* To write to it, that is */
+static bool may_have(struct qed_meta *meta, const struct qed_load_args *args)
+{
+	if (!meta->recorded)
+		return may_take_void(meta, args->takeover);
+	return may_take(meta, &meta->record, args->takeover);
 }
 
 int qed_header_judge(struct qed_meta *meta, const struct qed_load_args *args)
@@ -124,7 +149,7 @@ int qed_header_judge(struct qed_meta *meta, const struct qed_load_args *args)
 		memset(record, 0, sizeof(*record));
 	meta->recorded = !r;
 	if (!args->readonly)
-		return may_take(meta, record, args->takeover) ? 0 : -EBUSY;
+		return may_have(meta, args) ? 0 : -EBUSY;
 	if (record->active)
 		DMWARN("%s: the record says that host %s has the image, or has crashed",
 		       name, record->host);
@@ -263,8 +288,6 @@ int qed_header_look(struct qed_meta *meta)
 
 	mutex_lock(&meta->header_mutex);
 	r = header_look(meta, true);
-	if (r)
-		qed_meta_fail(meta, "cannot read the header");
 	mutex_unlock(&meta->header_mutex);
 	return r;
 }
@@ -368,19 +391,23 @@ static int header_take(struct qed_meta *meta, bool *put_off)
 	return r;
 }
 
-int qed_header_take(struct qed_meta *meta)
+int qed_header_take(struct qed_meta *meta, bool takeover)
 {
 	bool put_off = false;
 	int r;
 
 	mutex_lock(&meta->header_mutex);
-	r = qed_owner_begin_take(&meta->owner, qed_record_key(meta->header));
-	if (!r) {
+	r = qed_owner_begin_take(&meta->owner, qed_record_key(meta->header),
+				 takeover);
+	if (r == 1)
+		DMWARN("%s: not waiting for a device that takes an image with the same header",
+		       meta->client->name);
+	if (r == -EBUSY)
+		DMERR("%s: in use on this host, by a device with no space for its record",
+		      meta->client->name);
+	if (r >= 0) {
 		r = header_take(meta, &put_off);
 		qed_owner_end_take(&meta->owner, put_off);
-	} else if (r == -EBUSY) {
-		DMERR("%s: in use on this host, by another path without space for its record",
-		      meta->client->name);
 	}
 	mutex_unlock(&meta->header_mutex);
 	return r;

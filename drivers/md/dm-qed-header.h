@@ -68,6 +68,7 @@ int qed_header_judge(struct qed_meta *meta, const struct qed_load_args *args);
 /**
  * qed_header_take() - write that we have the image
  * @meta: the metadata, before anything is written by it
+ * @takeover: the administrator says that nobody else has it
  *
  * Into the record, if there is room for one. Other autoclear bits are cleared, as they are
  * not kept up to date; without space for that the metadata fails.
@@ -76,16 +77,16 @@ int qed_header_judge(struct qed_meta *meta, const struct qed_load_args *args);
  * Return: 0; -EBUSY if header or record are not any more as they were loaded: somebody
  * else has come first; -EINTR; or the error of the device.
  */
-int qed_header_take(struct qed_meta *meta);
+int qed_header_take(struct qed_meta *meta, bool takeover);
 
 /**
  * qed_header_look() - is the image still ours?
  * @meta: the metadata, which was paused
  *
- * It fails if not, if bit 63 has been cleared meanwhile, or if the header cannot be read.
+ * It fails if not, or if bit 63 has been cleared meanwhile.
  *
  * Context: Process context, may sleep.
- * Return: 0 or an error.
+ * Return: 0, -EROFS if it has failed, or the error with which the header cannot be read.
  */
 int qed_header_look(struct qed_meta *meta);
 

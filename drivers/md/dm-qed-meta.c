@@ -233,11 +233,16 @@ void qed_meta_pause(struct qed_meta *meta)
 	qed_trim_pause(&meta->trim);
 }
 
-void qed_meta_continue(struct qed_meta *meta)
+int qed_meta_continue(struct qed_meta *meta)
 {
+	int r;
+
 	/* What has failed is of use for reads only, and may be out of date. */
-	if (READ_ONCE(meta->frozen) || qed_header_look(meta))
-		return;
+	if (READ_ONCE(meta->frozen))
+		return 0;
+	r = qed_header_look(meta);
+	if (r)
+		return READ_ONCE(meta->frozen) ? 0 : r;
 	WRITE_ONCE(meta->scan_stop, false);
 	set_state(meta, true, true);
 	qed_reclaim_continue(&meta->reclaim);
@@ -245,6 +250,7 @@ void qed_meta_continue(struct qed_meta *meta)
 		qed_survey_start(meta);
 	if (!qed_meta_is_durable(meta))
 		meta->client->want_commit(meta->client, true);
+	return 0;
 }
 
 /* In blocks: what maps the whole disk, but not too much of the memory */
@@ -303,7 +309,7 @@ static int load_to_write(struct qed_meta *meta, const struct qed_load_args *args
 	if (!r && !meta->space)
 		r = qed_survey_load(meta, args);
 	if (!r)
-		r = qed_header_take(meta);
+		r = qed_header_take(meta, args->takeover);
 	/* Not before it is ours: somebody might change what has been read. */
 	if (!r && !meta->known)
 		qed_survey_start(meta);

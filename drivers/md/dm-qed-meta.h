@@ -242,12 +242,17 @@ int qed_meta_close(struct qed_meta *meta);
  */
 void qed_meta_pause(struct qed_meta *meta);
 
-/*
- * The end of a pause, unless the metadata has failed: what it has in memory serves
- * reads, and nothing else. So it is if somebody else has taken the image meanwhile. A
- * check that was going on is given up. Context: Process.
+/**
+ * qed_meta_continue() - the end of a pause
+ * @meta: the loaded metadata
+ *
+ * If the metadata has failed what it has in memory serves reads, and nothing else. So it is
+ * if somebody else has taken the image meanwhile. A check that was going on is given up.
+ *
+ * Context: Process context, may sleep. The caller serialises it with load and unload.
+ * Return: 0, or the error with which the header cannot be read: it is paused as before.
  */
-void qed_meta_continue(struct qed_meta *meta);
+int qed_meta_continue(struct qed_meta *meta);
 
 bool qed_meta_is_loaded(struct qed_meta *meta);
 

@@ -4,6 +4,7 @@
  */
 
 #include <linux/errno.h>
+#include <linux/jiffies.h>
 #include <linux/random.h>
 #include <linux/spinlock.h>
 #include <linux/string.h>
@@ -11,6 +12,9 @@
 #include <linux/wait.h>
 
 #include "dm-qed-owner.h"
+
+/* For what may be the same image: a write should not take longer. */
+#define QED_TAKE_WAIT	(10 * HZ)
 
 static LIST_HEAD(owners);
 
@@ -58,7 +62,7 @@ void qed_owner_leave(struct qed_owner *owner)
 	spin_unlock(&owners_lock);
 }
 
-static bool may_begin_take(struct qed_owner *owner, u32 key)
+static bool may_begin_take(struct qed_owner *owner, u32 key, bool anyway)
 {
 	const struct qed_owner *other;
 	bool may = true;
@@ -67,7 +71,7 @@ static bool may_begin_take(struct qed_owner *owner, u32 key)
 	list_for_each_entry(other, &owners, list)
 		if (other->takes && other->key == key)
 			may = false;
-	owner->takes = may;
+	owner->takes = may || anyway;
 	owner->key = key;
 	spin_unlock(&owners_lock);
 	return may;
@@ -92,12 +96,17 @@ static bool is_put_off(const struct qed_owner *owner)
  * Not a lock for all: an image may be on the device of another one, which cannot be resumed
  * while somebody waits for it who has that lock.
  */
-int qed_owner_begin_take(struct qed_owner *owner, u32 key)
+int qed_owner_begin_take(struct qed_owner *owner, u32 key, bool takeover)
 {
-	if (wait_event_killable(takers, may_begin_take(owner, key)))
+	long left = wait_event_killable_timeout(takers, may_begin_take(owner, key, false),
+						QED_TAKE_WAIT);
+
+	if (left < 0)
 		return -EINTR;
-	if (!is_put_off(owner))
-		return 0;
+	if (!left)
+		left = may_begin_take(owner, key, true);
+	if (takeover || !is_put_off(owner))
+		return !left;
 	qed_owner_end_take(owner, false);
 	return -EBUSY;
 }
@@ -131,6 +140,11 @@ static enum qed_holder find_holder(const struct qed_owner *owner, const u8 *id)
 				 QED_HOLDER_GONE : QED_HOLDER_HERE;
 	spin_unlock(&owners_lock);
 	return holder;
+}
+
+bool qed_owner_is_here(const struct qed_owner *owner, const u8 *id)
+{
+	return find_holder(owner, id) == QED_HOLDER_HERE;
 }
 
 enum qed_holder qed_owner_judge(const struct qed_owner *owner,

@@ -80,19 +80,25 @@ void qed_owner_leave(struct qed_owner *owner);
  * qed_owner_begin_take() - wait until nobody else takes what may be the same image
  * @owner: who is about to look whether the image is as it was, and to write that it has it
  * @key: of what it was, see qed_record_key()
+ * @takeover: also from one that could not write that it has it: this is another image
  *
- * Both are not one step: two paths of this host that do so at a time would both have it.
+ * Both are not one step: two paths of this host that do so at a time would both have it. But it may
+ * be another image with the same first sector, on a disk that does not answer: not for ever.
  *
- * Context: Process context, may sleep. Ends with qed_owner_end_take() if it returns 0.
- * Return: 0; -EINTR; or -EBUSY if another device has it that could not write that.
+ * Context: Process context, may sleep. Ends with qed_owner_end_take() unless it fails.
+ * Return: 0; 1 if somebody else is about to still; -EINTR; or -EBUSY if another device has it
+ * that could not write that.
  */
-int qed_owner_begin_take(struct qed_owner *owner, u32 key);
+int qed_owner_begin_take(struct qed_owner *owner, u32 key, bool takeover);
 
 /* It has written that, or will not, or if it is @put_off, later. Context: Process. */
 void qed_owner_end_take(struct qed_owner *owner, bool put_off);
 
 /* What was put off has been written. Context: Process. */
 void qed_owner_written(struct qed_owner *owner);
+
+/* Is this the identity of another device of this host? Context: Process, may sleep. */
+bool qed_owner_is_here(const struct qed_owner *owner, const u8 *id);
 
 /**
  * qed_owner_judge() - may somebody else have the image?

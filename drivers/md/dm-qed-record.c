@@ -203,13 +203,19 @@ static bool is_same_record(const struct qed_header *now,
 		       sizeof(struct qed_disk_record));
 }
 
-/* Whatever its bit says: a write of ours may have succeeded, and said that it had not. */
-static bool is_record_of(const struct qed_header *header, const u8 *owner)
+const u8 *qed_record_owner(const struct qed_header *header)
 {
 	const struct qed_disk_record *disk = (void *)header + QED_RECORD_OFFSET;
 
-	return !disk_defect(header, disk) &&
-	       !memcmp(disk->owner, owner, QED_OWNER_SIZE);
+	return disk_defect(header, disk) ? NULL : disk->owner;
+}
+
+/* Whatever its bit says: a write of ours may have succeeded, and said that it had not. */
+static bool is_record_of(const struct qed_header *header, const u8 *owner)
+{
+	const u8 *id = qed_record_owner(header);
+
+	return id && !memcmp(id, owner, QED_OWNER_SIZE);
 }
 
 enum qed_record_change qed_record_compare(const struct qed_header *now,

@@ -118,6 +118,12 @@ enum qed_record_change qed_record_compare(const struct qed_header *now,
 					  const struct qed_header *was,
 					  const u8 *owner);
 
+/*
+ * Who has written the record last that is there, whatever bit 63 says; NULL if there is none that
+ * is whole. Context: Any.
+ */
+const u8 *qed_record_owner(const struct qed_header *header);
+
 /* Has nobody written header or record, not even a bit of them? Context: Any. */
 bool qed_record_untouched(const struct qed_header *now,
 			  const struct qed_header *was);

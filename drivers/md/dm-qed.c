@@ -196,14 +196,14 @@ static int qed_preresume(struct dm_target *ti)
 	mutex_lock(&qed->life_mutex);
 	/* Failed metadata is kept: it serves reads until it is replaced. */
 	if (qed_meta_is_loaded(qed->meta))
-		qed_meta_continue(qed->meta);
+		r = qed_meta_continue(qed->meta);
 	else
 		r = activate(qed);
 	qed_expect_scan(qed);
-	if (r)
-		qed_set_mode(qed, QED_MODE_FAIL, true);
-	else
+	if (!r)
 		resume_lost(qed);
+	else if (!qed_meta_is_loaded(qed->meta))
+		qed_set_mode(qed, QED_MODE_FAIL, true);
 	mutex_unlock(&qed->life_mutex);
 	if (r)
 		DMERR("%s: cannot activate the image: error %d", qed_name(qed),

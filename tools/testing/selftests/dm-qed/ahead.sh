@@ -221,8 +221,9 @@ t_unused() {
 	is_ahead 32 32 "by its first user"
 	cp "$tmp/file" "$tmp/copy"
 	is_dirty "$tmp/copy"
+	# it says that it is in use, by the first one
+	qedimg record "$tmp/copy" host=another flags=1
 	loop "$tmp/copy"
-	# the copy, too, says that it is in use
 	qed r "$dev" zero_ahead 32 takeover
 	wait_for 30 status_is r needs_check -
 	sleep 1

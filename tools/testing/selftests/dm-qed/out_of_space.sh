@@ -588,11 +588,11 @@ t_thin_paths() {
 		"the kernel's log"
 	! is_active "$lower" || fail "the record is active"
 	qed_refused p "$other"
-	matches "$error" 'in use on this host, by another path without space for its record' \
+	matches "$error" 'in use on this host, by a device with no space for its record' \
 		"the kernel's log"
 	# another table of the same device is not another path
 	qed_reload q "$lower"
-	qed_refused p "$other" takeover
+	qed_refused p "$other"
 	dm_swap pool "$(thin 40)"
 	io "$q" "write:$((10 * c)):$c:0x22" flush
 	is_active "$lower" || fail "the record is not active"
@@ -641,7 +641,11 @@ t_thin_taken() {
 	is "$(status q mode)" out_of_space "the mode"
 	dm_swap pool "$(thin 24)"
 	linear other "$lower"
-	qed p "$dev" host second takeover
+	blockdev --flushbufs "$dev"
+	qedimg record "$dev" host=second flags=1
+	sync
+	blockdev --flushbufs "$dev"
+	qed p "$dev" host second
 	io "$dev" "write:0:$c:0x22" flush
 	wait_for 20 is_clean "$lower"
 	io_start "$lower"

@@ -29,6 +29,16 @@ file() {
 	sync
 }
 
+# elsewhere HOST [DEVICE]: another host has taken the image, by what a path to it looks like
+elsewhere() {
+	local device=${2-$img}
+
+	[ "$device" = "$img" ] || blockdev --flushbufs "$device"
+	qedimg record "$device" host="$1" flags=1
+	sync
+	[ "$device" = "$img" ] || blockdev --flushbufs "$device"
+}
+
 # unchanged COMMAND...: this leaves the image alone
 unchanged() {
 	cp --sparse=always "$img" "$tmp/before"
@@ -126,6 +136,89 @@ t_paths() {
 	sound "$img"
 }
 
+# ... also when somebody has cleared bit 63: what is left of the record is that of a device here
+t_void_path() {
+	file
+	qed q "$one"
+	q=$dev
+	io "$q" "write:$c:$c:0x22" flush
+	no_record "$img"
+	sync
+	refuses "$two" 'in use on this host, by another path, though bit 63 is clear: owner [0-9a-f]{32}'
+	io "$q" "write:$((2 * c)):$c:0x33" flush
+	sync
+	refuses "$two" 'in use on this host, by another path'
+	dm_remove q
+	qed p "$two"
+	io "$dev" "read:$c:$c:0x22" "read:$((2 * c)):$c:0x33" "write:$c:$c:0x44" flush
+	dm_remove p
+	sound "$img"
+}
+
+# ... and whatever the administrator says: the device here goes on.
+t_takeover_here() {
+	file
+	qed q "$one"
+	q=$dev
+	io "$q" "write:$c:$c:0x22" flush
+	sync
+	refuses "$two" 'in use on this host, .*, by another path: owner' takeover
+	io "$q" "write:$((2 * c)):$c:0x33" flush "read:$c:$c:0x22"
+	dm_remove q
+	sound "$img"
+}
+
+# A copy of an image that is in use here looks the same. qed-fsck makes it another one.
+t_copy() {
+	local copy
+
+	file
+	qed q "$one"
+	q=$dev
+	io "$q" "write:$c:$c:0x22" flush
+	sync
+	cp --sparse=always "$img" "$tmp/copy.qed"
+	loop "$tmp/copy.qed"
+	copy=$dev
+	qed_refused p "$copy" takeover
+	matches "$error" 'in use on this host, .*, by another path: owner' "the kernel's log"
+	"$QED_FSCK" -p --takeover "$copy" || [ $? = 1 ] || fail "not repaired"
+	qed_refused p "$copy"
+	qed p "$copy" takeover
+	io "$dev" "read:$c:$c:0x22" "write:$c:$c:0x33" flush
+	io "$q" "read:$c:$c:0x22" "write:$((2 * c)):$c:0x44" flush
+	dm_remove p
+	dm_remove q
+	sound "$img"
+	sound "$tmp/copy.qed"
+	# one that was in use, and is clean
+	elsewhere gone
+	"$QED_FSCK" -p --takeover "$img" || [ $? = 1 ] || fail "not repaired"
+	! has_record "$img" || fail "there is a record"
+	is_clean "$img"
+}
+
+# qed-fsck by another path: two loop devices over the file
+t_fsck_path() {
+	local path rc
+
+	file
+	qed q "$one" commit_interval 3600000
+	q=$dev
+	io "$q" "write:$c:$((4 * c)):0x22"
+	sync
+	for path in "$img" "$two"; do
+		rc=0
+		unchanged "$QED_FSCK" -p --discard "$path" >"$tmp/fsck.log" 2>&1 || rc=$?
+		is "$rc" 8 "the status of qed-fsck for $path"
+		matches "$(cat "$tmp/fsck.log")" "$one" "what it says"
+	done
+	io "$q" flush "read:$c:$((4 * c)):0x22"
+	dm_remove q
+	"$QED_FSCK" -pf "$two" || fail "not checked"
+	sound "$img"
+}
+
 # A host that has gone without a word: its disk does not answer any more.
 t_gone() {
 	local lower
@@ -166,7 +259,8 @@ t_taken() {
 	qed q "$one" host first
 	q=$dev
 	io "$dev" "read:0:$c:0x11"
-	qed p "$two" host second takeover
+	elsewhere second
+	qed p "$two" host second
 	io "$dev" "write:$c:$c:0x22" flush
 	wait_for 20 is_clean "$img"
 	kmsg_mark
@@ -186,7 +280,8 @@ t_taken_idle() {
 	file
 	qed q "$one" host first
 	q=$dev
-	qed p "$two" host second takeover
+	elsewhere second
+	qed p "$two" host second
 	io "$dev" "write:$c:$c:0x22" flush
 	wait_for 20 is_clean "$img"
 	unchanged dm_suspend q
@@ -335,7 +430,8 @@ t_taken_and_void() {
 	qed q "$one" host first
 	q=$dev
 	io "$q" "read:0:$c:0x11"
-	qed p "$two" host second takeover
+	elsewhere second
+	qed p "$two" host second
 	io "$dev" "write:$c:$c:0x22" flush
 	dm_remove p
 	no_record "$img"
@@ -424,6 +520,32 @@ t_both() {
 	sound "$img"
 }
 
+# Another image with the same header, on a disk that does not answer: that is not waited for.
+t_template() {
+	local pid other
+
+	need_target delay
+	file
+	cp --sparse=always "$img" "$tmp/other.qed"
+	loop "$tmp/other.qed"
+	other=$dev
+	dm l "0 $(sectors_of "$one") delay $one 0 0 $one 0 30000"
+	lower=$dev
+	dm q "0 $((64 * mb / 512)) error"
+	dm_load q "$(table "$lower")"
+	bg "$bin/blk" dm resume "$pre-q"
+	pid=$!
+	sleep 1
+	kmsg_mark
+	qed p "$other"
+	kill -0 "$pid" || fail "the other one is active already"
+	matches "$(kmsg)" 'not waiting for a device that takes an image with the same header' \
+		"the kernel's log"
+	dm_remove p
+	dm_swap l "0 $(sectors_of "$one") linear $one 0"
+	wait "$pid" || fail "the other one has failed"
+}
+
 # keeps COMMAND...: what is kept over a suspend for want of space is lost, and the image left alone,
 # if somebody has done this to it meanwhile, as device p on $other
 keeps() {
@@ -460,7 +582,8 @@ keeps() {
 }
 
 takes_over() {
-	qed p "$other" host second takeover
+	elsewhere second "$lower"
+	qed p "$other" host second
 	io "$dev" "write:$((5 * c)):$c:0x22" flush
 	dm_remove p
 }
@@ -527,6 +650,26 @@ t_bad_idle() {
 	! is_active "$img" || fail "the record is active"
 }
 
+# ... when a device is resumed that was kept: it stays suspended, and can be resumed later.
+t_bad_resume() {
+	file
+	linear l "$one"
+	qed q "$dev"
+	q=$dev
+	io "$q" "write:$c:$c:0x22" flush
+	header_on error
+	dm_suspend q
+	refused dm_resume q
+	refused dm_resume q
+	header_on "linear $one 0"
+	dm_resume q
+	is "$(status q mode)" rw "the mode"
+	io "$q" "write:$((2 * c)):$c:0x33" flush "read:$c:$c:0x22"
+	dm_remove q
+	! is_active "$img" || fail "the record is active"
+	sound "$img"
+}
+
 # ... when the device is suspended: the image is kept, and given up later.
 t_bad_close() {
 	local owner
@@ -554,7 +697,12 @@ run t_qemu "QEMU reads images with a record, and clears bit 63 to write" \
 	t_qemu_check "qemu-img check -r all on an active image" \
 	t_qemu_idle "bit 63 is not set again if somebody else has cleared it" \
 	t_paths "an image in use, by another path" \
+	t_void_path "... when bit 63 has been cleared" \
+	t_takeover_here "... with takeover" \
+	t_copy "a copy of an image in use" \
+	t_fsck_path "qed-fsck, by another path" \
 	t_both "two paths at the same time" \
+	t_template "a disk that does not answer, and another image" \
 	t_gone "a host that has crashed" \
 	t_taken "who has lost the image does not write" \
 	t_taken_idle "... nor suspends, or resumes it" \
@@ -572,4 +720,5 @@ run t_qemu "QEMU reads images with a record, and clears bit 63 to write" \
 	t_length "an activation that is refused" \
 	t_promised_once "promises are about one attempt" \
 	t_bad_idle "a header that cannot be read while the device is idle" \
-	t_bad_close "... while it is suspended"
+	t_bad_close "... while it is suspended" \
+	t_bad_resume "... while it is resumed"
