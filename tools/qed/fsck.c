@@ -200,6 +200,9 @@ static int finish(struct qed_repair *repair)
 		header.autoclear_features &= htole64(QED_AF_REPAIR);
 		if (finding.action)
 			header.autoclear_features = qed_kept_record(repair);
+		r = qed_expect_untouched(repair);
+		if (r)
+			return r;
 		r = qed_undo_complete(repair->img->undo, repair->img, &header);
 		if (!r)
 			r = qed_write_header(repair->img, &header);
@@ -215,10 +218,10 @@ static int discard_free(struct qed_repair *repair)
 {
 	struct qed_image *img = repair->img;
 	u64 first = 0, next;
-	int r = img->undo ? qed_begin(repair) : 0;
+	int r = img->undo ? qed_begin(repair) : qed_expect_untouched(repair);
 
 	/* what is discarded is not known to be zero any more */
-	if (repair->result->record.zero_end)
+	if (!r && repair->result->record.zero_end)
 		r = qed_begin(repair);
 	while (!r && first < img->nr_clusters) {
 		if (qed_stopped(img))

@@ -51,8 +51,21 @@ int qed_image_init(struct qed_image *img, int fd, const char *path, bool writabl
 	img->writable = writable;
 	r = find_size(img);
 	if (!r)
-		r = qed_read(img, &img->header, 0, sizeof(img->header));
+		r = qed_read(img, img->first, 0, sizeof(img->first));
+	if (!r)
+		memcpy(&img->header, img->first, sizeof(img->header));
 	return r;
+}
+
+int qed_image_untouched(const struct qed_image *img)
+{
+	unsigned char now[QED_FIRST_SIZE];
+	int r;
+
+	/* that it can be dropped from the cache is only a hope */
+	posix_fadvise(img->fd, 0, QED_ALIGNMENT, POSIX_FADV_DONTNEED);
+	r = qed_read(img, now, 0, sizeof(now));
+	return !r && memcmp(now, img->first, sizeof(now)) ? -EBUSY : r;
 }
 
 int qed_image_direct(struct qed_image *img)

@@ -23,6 +23,9 @@ struct qed_undo;
 
 #define QED_MAX_BACKING_NAME	4095U
 
+/* With the header, and the record */
+#define QED_FIRST_SIZE	512U
+
 /**
  * struct qed_image - an open image
  * @path: for messages
@@ -32,6 +35,7 @@ struct qed_undo;
  * @writable: it may be written to
  * @size: of the file or device
  * @header: as it is on the disk
+ * @first: what that and the record were when the image was opened
  * @cluster_shift: log2 of the cluster size
  * @entries_shift: log2 of the number of entries of a table
  * @table_clusters: size of a table
@@ -56,6 +60,7 @@ struct qed_image {
 	bool is_block, writable;
 	u64 size;
 	struct qed_header header;
+	unsigned char first[QED_FIRST_SIZE];
 
 	unsigned int cluster_shift, entries_shift;
 	u32 table_clusters, header_clusters;
@@ -154,6 +159,9 @@ static inline u64 qed_l2_limit(const struct qed_image *img, u64 l1_index)
 
 	return first < clusters ? min_u64(clusters - first, qed_table_entries(img)) : 0;
 }
+
+/* Is @first still on the disk? Returns 0, -EBUSY if not, or the error of the read. */
+int qed_image_untouched(const struct qed_image *img);
 
 /**
  * qed_entry_defect() - check a table entry by itself

@@ -84,7 +84,7 @@ static bool end_is_possible(const struct qed_image *img, u64 end)
 static bool zeroes_are_possible(const struct qed_image *img, const struct qed_record *record)
 {
 	if (!record->zero_end)
-		return !record->zero_from && !record->device_size;
+		return !record->zero_from;
 	return record->end && record->zero_from >= record->end &&
 	       record->zero_end > record->zero_from &&
 	       record->zero_end <= record->device_size >> img->cluster_shift;

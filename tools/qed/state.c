@@ -130,6 +130,15 @@ int qed_forget_end(struct qed_repair *repair)
 	return qed_fail(repair, qed_write_header(repair->img, &header), "cannot write the header");
 }
 
+int qed_expect_untouched(struct qed_repair *repair)
+{
+	int r = repair->img->modified ? 0 : qed_image_untouched(repair->img);
+
+	return qed_fail(repair, r, r == -EBUSY ?
+			"somebody else has written the header, nothing was changed" :
+			"cannot read the header");
+}
+
 int qed_begin(struct qed_repair *repair)
 {
 	struct qed_header header = repair->fixed;
@@ -137,6 +146,9 @@ int qed_begin(struct qed_repair *repair)
 
 	if (repair->has_begun)
 		return 0;
+	r = qed_expect_untouched(repair);
+	if (r)
+		return r;
 	header.features |= htole64(QED_F_NEED_CHECK);
 	header.autoclear_features = 0;
 	if (!qed_may_have_orphans(&repair->orphans) &&

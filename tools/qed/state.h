@@ -124,6 +124,12 @@ void qed_count_settled(struct qed_repair *repair);
 /* For @old_end: what a repair that was interrupted says, or where the file ends now. */
 u64 qed_find_old_end(const struct qed_repair *repair);
 
+/*
+ * Before the first write: nobody has written the header since it was looked at, which may be long
+ * ago. Returns 0, -EBUSY, or the error of the read.
+ */
+int qed_expect_untouched(struct qed_repair *repair);
+
 /* To be called before the first change: sets NEED_CHECK, durably. */
 int qed_begin(struct qed_repair *repair);
 

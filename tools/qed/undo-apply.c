@@ -42,6 +42,7 @@ struct apply {
 	struct qed_image *img;
 	enum undo_state state;
 	bool is_complete;
+	bool has_changed;		/* the image, since the run: by force */
 	u64 size;
 	char *data;
 };
@@ -234,12 +235,16 @@ static int restore(struct apply *a, const struct undo_range *range)
 static int restore_header(struct apply *a)
 {
 	const struct undo_range *range = a->index.saved.ranges;
+	struct qed_header *header = (void *)a->data;
 	int r = load(a, range);
 
 	if (r)
 		return r;
 	if (range->type == UNDO_SAVED_ZERO)
 		memset(a->data, 0, UNDO_SECTOR);
+	/* what it says may not be true of the image as it is, and who has that is another one */
+	if (a->has_changed && le32toh(header->magic) == QED_MAGIC)
+		header->autoclear_features &= ~htole64(QED_AF_RECORD);
 	r = qed_write(a->img, a->data, 0, min_u64(range->end, UNDO_SECTOR));
 	if (!r)
 		r = qed_sync(a->img);
@@ -254,6 +259,7 @@ static int mark_header(struct apply *a)
 	if (le32toh(header.magic) != QED_MAGIC)
 		return 0;
 	header.features |= htole64(QED_F_NEED_CHECK);
+	header.autoclear_features &= ~htole64(QED_AF_RECORD);
 	header.autoclear_features |= htole64(QED_AF_UNDO);
 	return fail_write(qed_write_header(a->img, &header));
 }
@@ -301,6 +307,7 @@ static int apply(struct apply *a, bool force)
 		return a->state == UNDO_APPLIED ? 0 : set_state(a, UNDO_APPLIED);
 	if (r && !(r == -ESTALE && force))
 		return r;
+	a->has_changed = r;
 	if (a->img->is_block && a->img->size < a->size)
 		return fail(-EUCLEAN, "the device is too small: the image had %llu bytes", a->size);
 	return a->index.saved.nr ? restore_all(a) : 0;

@@ -172,7 +172,7 @@ static int know_any(struct compare *c, const struct undo_range *range, u64 first
 
 /*
  * The header's sector with the mark: without it, is it what was left? It was set for taking
- * back, with NEED_CHECK, or the run was killed before it wrote the header that it left.
+ * back, with NEED_CHECK and without bit 63, or the run was killed before it wrote the header that it left.
  */
 static bool is_marked_header(const char *sector, u32 crc)
 {
@@ -184,11 +184,13 @@ static bool is_marked_header(const char *sector, u32 crc)
 	if (le32toh(header->magic) != QED_MAGIC ||
 	    !(le64toh(header->autoclear_features) & QED_AF_UNDO))
 		return false;
-	for (way = 0; way < 4; way++) {
+	for (way = 0; way < 8; way++) {
 		memcpy(copy, sector, sizeof(copy));
 		if (way & 1)
 			header->features &= ~htole64(QED_F_NEED_CHECK);
 		header->autoclear_features &= way & 2 ? 0 : ~htole64(QED_AF_UNDO);
+		if (way & 4)
+			header->autoclear_features |= htole64(QED_AF_RECORD);
 		if (qed_crc(0, copy, sizeof(copy)) == crc)
 			return true;
 	}

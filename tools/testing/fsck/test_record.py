@@ -8,9 +8,9 @@ import struct
 
 import qedimg
 
-from test_fsck import (CLEAN, LEFT, M, OPERATION, REPAIRED, codes, copy, digest, edit, equal, fsck,
-                       guest, loop_device, loop_devices, need_check, populated, preload, report,
-                       sparse_in_middle, structure, test, true)
+from test_fsck import (CLEAN, LEFT, M, OPERATION, REPAIRED, Terminal, codes, copy, digest, edit,
+                       equal, fsck, guest, loop_device, loop_devices, need_check, populated, preload,
+                       report, sparse_in_middle, structure, test, true)
 
 OWNER = bytes(range(0xa0, 0xb0))
 
@@ -123,7 +123,7 @@ def void_fields(end):
         yield "no legal name", {"host": host}
     yield "though the image is in use", {"flags": 1}
     yield "though the image is in use", {"flags": 1, "end": 0, "zero_end": 5}
-    yield "impossible zeroes", {"flags": 1, "end": 0, "device_size": 5}
+    yield None, {"flags": 1, "end": 0, "device_size": 5}
     yield "impossible end", {"end": 1}
     yield "impossible end", {"end": (1 << 64) // 8192}
     yield "impossible end", {"end": (1 << 64) - 1}
@@ -134,7 +134,7 @@ def void_fields(end):
     yield "impossible zeroes", dict(zeroes, zero_end=(1 << 64) - 1)
     yield "impossible zeroes", dict(zeroes, zero_end=0)
     yield "impossible zeroes", {"zero_from": end}
-    yield "impossible zeroes", {"device_size": 1}
+    yield None, {"device_size": 1}
 
 
 @test
@@ -309,6 +309,64 @@ def record_of_another_host(tmp):
          "the message")
     equal(digest(done), before)
     fsck("--undo-apply", tmp + "/undo", "--force", "--takeover", done, status=REPAIRED)
+
+
+@test
+def record_taken_meanwhile(tmp):
+    """an image that another host takes during the check, before anything is written"""
+    source = populated(tmp + "/source.qed")
+    with edit(source) as img:
+        img.set_entry(img.table_of(0), 15, 4711)
+    for way in "record", "size":
+        path = copy(source, tmp + "/a.qed")
+        terminal = Terminal("-f", path)
+        true(terminal.read_until("(y: yes, n: no, a: yes to all)? "), "no question")
+        if way == "record":
+            give(path, flags=1, end=0, host=b"another")
+        else:
+            with edit(path) as img:
+                img.hdr.image_size += 512
+                img.write_header()
+        before = digest(path)
+        os.write(terminal.fd, b"y\n")
+        status = terminal.end()
+        equal((status, digest(path) == before), (OPERATION | LEFT, True))
+
+
+@test
+def record_of_copy(tmp):
+    """a copy of an image in use is made another one, whatever else there is to do"""
+    for need_check_set in False, True:
+        for argv in (["-p"], ["-y"]):
+            path = give(populated(tmp + "/a.qed"), flags=1, end=0, host=this_host())
+            if need_check_set:
+                with edit(path) as img:
+                    img.hdr.features |= qedimg.F_NEED_CHECK
+                    img.write_header()
+            before = guest(path)
+            fsck(*argv, "--takeover", path, status=REPAIRED)
+            equal((has_record(path), guest(path) == before), (False, True))
+            equal(structure(path)[0], [])
+            fsck(*argv, "--takeover", path, status=CLEAN)
+
+
+@test
+def record_undone_by_force(tmp):
+    """of an image that was used since, an undo file restores no record"""
+    path = recorded(tmp + "/a.qed")
+    with edit(path) as img:
+        img.set_entry(img.table_of(0), 15, 4711)
+    undone = copy(path, tmp + "/b.qed")
+    fsck("-yf", "--undo", tmp + "/undo", path, status=REPAIRED)
+    true(has_record(path), "the record is gone")
+    give(path, flags=1, end=0)
+    fsck("--undo-apply", tmp + "/undo", path, status=OPERATION)
+    fsck("--undo-apply", tmp + "/undo", "--force", "--takeover", path, status=REPAIRED)
+    true(not has_record(path), "the record is back")
+    with edit(path) as img:
+        img.hdr.autoclear_features |= qedimg.AF_RECORD
+        img.write_header()
+    equal(digest(path), digest(undone))
 
 
 @test

@@ -117,8 +117,8 @@ class Reference:
         if hdr.features & qedimg.F_BACKING and not self.has("backing-name-illegal") and (
                 name[0] < 512 and sum(name) > 384):
             return False
-        claims = [got[field] for field in ("end", "zero_from", "zero_end", "device_size")]
-        end, zero_from, zero_end, size = claims
+        claims = [got[field] for field in ("end", "zero_from", "zero_end")]
+        end, zero_from, zero_end = claims
         good = (qedimg.pack_record(**got) == data and
                 (got["magic"], got["version"], got["reserved"]) ==
                 (qedimg.RECORD_MAGIC, 1, 0) and got["flags"] in (0, 1) and
@@ -130,7 +130,8 @@ class Reference:
             good = good and (end * hdr.cluster_size <= TOP and end >=
                              hdr.l1_table_offset // hdr.cluster_size + hdr.table_size)
         if any(claims[1:]):
-            good = good and 0 < end <= zero_from < zero_end <= size // hdr.cluster_size
+            good = good and 0 < end <= zero_from < zero_end <= (
+                got["device_size"] // hdr.cluster_size)
         self.record = got if good else None
         return good
 
