@@ -75,7 +75,7 @@ struct qed_disk_record {
 	__le64 end;				/* cluster; 0: not known */
 	__le64 zero_from;			/* cluster */
 	__le64 zero_end;			/* cluster; 0: no zeroes */
-	__le64 device_size;			/* bytes; 0: no zeroes */
+	__le64 device_size;			/* bytes: else nothing holds */
 	__le32 reserved;			/* 0 */
 	__le32 crc;				/* CRC-32C of all before */
 };

@@ -132,27 +132,44 @@ static bool may_have(struct qed_meta *meta, const struct qed_load_args *args)
 	return may_take(meta, &meta->record, args->takeover);
 }
 
+/* Sets meta->recorded, and meta->record as it has been found. Nothing else has happened yet. */
+static void find_record(struct qed_meta *meta)
+{
+	const char *what;
+	int r = qed_record_parse(&meta->record, meta->header, &what);
+
+	if (r == -EUCLEAN)
+		DMWARN("%s: the record in the header is ignored: it %s",
+		       meta->client->name, what);
+	if (r)
+		memset(&meta->record, 0, sizeof(meta->record));
+	meta->recorded = !r;
+}
+
+/*
+ * Whoever does not know bit 63, and reopens the image to write, leaves it set, as QEMU does for a
+ * commit into a backing file. Then there are new clusters behind the old end of the device.
+ */
+static void check_size(struct qed_meta *meta)
+{
+	if (meta->record.device_size == bdev_nr_bytes(meta->bdev))
+		return;
+	meta->recorded = false;
+	meta->record.end = 0;
+	meta->record.zero_end = 0;
+}
+
 int qed_header_judge(struct qed_meta *meta, const struct qed_load_args *args)
 {
 	struct qed_record *record = &meta->record;
-	const char *name = meta->client->name;
-	const char *what;
-	int r;
 
-	mutex_lock(&meta->header_mutex);
-	r = qed_record_parse(record, meta->header, &what);
-	mutex_unlock(&meta->header_mutex);
-	if (r == -EUCLEAN)
-		DMWARN("%s: the record in the header is ignored: it %s", name,
-		       what);
-	if (r)
-		memset(record, 0, sizeof(*record));
-	meta->recorded = !r;
-	if (!args->readonly)
-		return may_have(meta, args) ? 0 : -EBUSY;
-	if (record->active)
+	find_record(meta);
+	if (!args->readonly && !may_have(meta, args))
+		return -EBUSY;
+	if (args->readonly && record->active)
 		DMWARN("%s: the record says that host %s has the image, or has crashed",
-		       name, record->host);
+		       meta->client->name, record->host);
+	check_size(meta);
 	return 0;
 }
 
@@ -221,6 +238,10 @@ static int header_look(struct qed_meta *meta, bool paused)
 	if (r)
 		return r;
 	change = qed_record_compare(meta->next, meta->header, meta->owner.id);
+	/* Nor what since it is void. */
+	if (paused && !meta->recording && qed_record_has_room(meta->header) &&
+	    change == QED_RECORD_SAME)
+		change = QED_RECORD_VOID;
 	if (change == QED_RECORD_SAME)
 		return 0;
 	if (change != QED_RECORD_VOID || paused)
@@ -239,6 +260,7 @@ static int header_begin(struct qed_meta *meta)
 	r = header_look(meta, false);
 	if (!r)
 		memcpy(meta->next, meta->header, QED_BLOCK_SIZE);
+	meta->record.device_size = bdev_nr_bytes(meta->bdev);
 	return r;
 }
 
@@ -380,6 +402,7 @@ static int header_take(struct qed_meta *meta, bool *put_off)
 	memcpy(record->owner, meta->owner.id, QED_OWNER_SIZE);
 	strscpy(record->host, meta->owner.host, QED_HOST_SIZE);
 	record->active = true;
+	record->device_size = bdev_nr_bytes(meta->bdev);
 	meta->recording = qed_record_has_room(meta->header);
 	if (meta->recording || bits) {
 		memcpy(meta->next, meta->header, QED_BLOCK_SIZE);
@@ -429,18 +452,16 @@ static u64 known_end(struct qed_meta *meta)
 /* What is known of free space, of an image that is at rest, and that nobody has any more */
 static void record_claims(struct qed_meta *meta)
 {
-	u64 size = bdev_nr_bytes(meta->bdev);
 	struct qed_record *record = &meta->record;
 	struct qed_run zeroes;
 
 	record->end = known_end(meta);
 	qed_space_last_zeroes(meta->space, &zeroes);
 	if (!record->end || !zeroes.nr || zeroes.first < record->end ||
-	    zeroes.first + zeroes.nr > size >> meta->geo.cluster_shift)
+	    zeroes.first + zeroes.nr > record->device_size >> meta->geo.cluster_shift)
 		return;
 	record->zero_from = zeroes.first;
 	record->zero_end = zeroes.first + zeroes.nr;
-	record->device_size = size;
 }
 
 /* Without space the image is left active, if the record has ever said that it is. */

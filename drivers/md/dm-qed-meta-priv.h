@@ -111,7 +111,7 @@ struct qed_meta {
 	struct qed_header *header;	/* a block, as it is on the device */
 	struct qed_header *next;	/* another, just read, or to be written */
 	struct qed_record record;	/* as found, and then as it is to be written */
-	bool recorded;			/* one was found; of the load alone */
+	bool recorded;			/* one was found, and holds; of the load alone */
 	bool recording;			/* one is written */
 	bool needs_check;		/* NEED_CHECK is set, or may be; read without */
 	struct qed_owner owner;		/* on the list while loaded to write */

@@ -301,6 +301,12 @@ static int load_to_write(struct qed_meta *meta, const struct qed_load_args *args
 	int r;
 
 	r = alloc_counts(meta);
+	/*
+	 * After a crash what is read may be in the cache of the disk, and never get further. What
+	 * is made of it is to be durable, and the record is at once.
+	 */
+	if (!r && qed_header_needs_check(meta))
+		r = qed_flush(meta);
 	/* Space first: its scan finds more, and says more, about a bad L1. */
 	if (!r && qed_survey_is_first(meta))
 		r = qed_survey_load(meta, args);

@@ -85,7 +85,7 @@ static bool zeroes_are_possible(const struct qed_header *header,
 	unsigned int shift = ilog2(le32_to_cpu(header->cluster_size));
 
 	if (!record->zero_end)
-		return !record->zero_from && !record->device_size;
+		return !record->zero_from;
 	return record->end && record->zero_from >= record->end &&
 	       record->zero_end > record->zero_from &&
 	       record->zero_end <= record->device_size >> shift;
@@ -153,7 +153,6 @@ static void build_claims(struct qed_disk_record *disk,
 		return;
 	disk->zero_from = cpu_to_le64(record->zero_from);
 	disk->zero_end = cpu_to_le64(record->zero_end);
-	disk->device_size = cpu_to_le64(record->device_size);
 }
 
 bool qed_record_build(struct qed_header *header, const struct qed_record *record)
@@ -171,6 +170,7 @@ bool qed_record_build(struct qed_header *header, const struct qed_record *record
 	memcpy(disk->owner, record->owner, QED_OWNER_SIZE);
 	memcpy(disk->host, record->host,
 	       strnlen(record->host, QED_HOST_SIZE - 1));
+	disk->device_size = cpu_to_le64(record->device_size);
 	if (!is_in_use(header, record->active))
 		build_claims(disk, record);
 	disk->crc = record_crc(disk);

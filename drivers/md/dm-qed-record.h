@@ -18,12 +18,12 @@
  * struct qed_record - a record
  * @owner: random bytes of the activation that has written it
  * @host: where that was, NUL-terminated
- * @active: the owner has the image; all that follows is 0
+ * @active: the owner has the image; all that follows is 0, but the size
  * @end: no table refers to this cluster or one behind it; 0 if that is not known
  * @zero_from: clusters from this one on read as zeroes, durably ...
  * @zero_end: ... up to here, not included; 0 if none are known to; not below @end
- * @device_size: of the image device in bytes; of another size the zeroes do not hold, nor
- *	on another device, which nothing here tells
+ * @device_size: of the image device in bytes; of another size nothing of this holds but who has
+ *	it; nor do the zeroes on another device, which nothing here tells
  */
 struct qed_record {
 	u8 owner[QED_OWNER_SIZE];

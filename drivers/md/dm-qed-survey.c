@@ -160,8 +160,7 @@ static void known_zeroes(struct qed_meta *meta, const struct qed_load_args *args
 
 	*from = 0;
 	*end = 0;
-	if (args->known_zeroes &&
-	    record->device_size == bdev_nr_bytes(meta->bdev)) {
+	if (args->known_zeroes && record->zero_end) {
 		*from = record->zero_from;
 		*end = record->zero_end;
 	}

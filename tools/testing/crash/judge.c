@@ -411,7 +411,7 @@ static enum verdict judge_record_zeroes(struct judge *judge, const uint32_t *ima
 	uint64_t to = le64(record + R_ZERO_END), end = le64(record + R_END);
 	uint64_t sectors = le64(record + R_SIZE) / SECTOR_SIZE;
 
-	if (!to && !from && !le64(record + R_SIZE))
+	if (!to && !from)
 		return GOOD;
 	if (!end || from < end || from >= to || to > sectors / judge->cluster ||
 	    sectors > judge->nr_sectors)
@@ -439,8 +439,7 @@ static enum verdict judge_record(struct judge *judge, const uint32_t *image)
 		return v;
 	judge->records++;
 	if (header[H_FEATURES] & NEED_CHECK || record[R_FLAGS] & ACTIVE)
-		return end | le64(record + R_ZERO_FROM) | le64(record + R_ZERO_END) |
-		       le64(record + R_SIZE) ?
+		return end | le64(record + R_ZERO_FROM) | le64(record + R_ZERO_END) ?
 			verdict(judge, RECORD, "it claims something of an image in use") :
 			GOOD;
 	if (end && end < judge->end)

@@ -1110,8 +1110,9 @@ def cmd_record(args):
     if set(fields) - set(RECORD_FIELDS):
         raise Error("a record has only " + ", ".join(RECORD_FIELDS))
     how = {"host": os.fsencode, "owner": bytes.fromhex}
-    open_image(args, writable=True, valid=False).write_record(
-        **{name: how.get(name, number)(value) for name, value in fields.items()})
+    img = open_image(args, writable=True, valid=False)
+    fields.setdefault("device_size", str(img.device_size))
+    img.write_record(**{name: how.get(name, number)(value) for name, value in fields.items()})
 
 
 def cmd_set_entry(args):

@@ -325,10 +325,11 @@ t_defect() {
 t_grown() {
 	local suspend
 
-	stack 80
-	blk poke "$disk" $((160 * c + 8)) $((164 * c))
-	dm_swap l "0 $((164 * c / 512)) linear $disk 0"
-	size=$((164 * c / 512)) held
+	stack 512
+	blk poke "$disk" $((1024 * c + 8)) $((1028 * c))
+	dm_swap l "0 $((1028 * c / 512)) linear $disk 0"
+	# more tables than are read while the layer below is replaced
+	size=$((1028 * c / 512)) held
 	start "!EIO/write:$hole:$c:0x33"
 	kmsg_mark
 	hold
@@ -342,16 +343,16 @@ t_grown() {
 	wait "$suspend"
 	dm_resume q
 	is "$(status q mode)" ro "the mode"
-	matches "$(kmsg)" 'entry 1: 0xa4000 is beyond the end of the device' "the kernel's log"
+	matches "$(kmsg)" 'entry 1: 0x404000 is beyond the end of the device' "the kernel's log"
 	dm_remove q
 	is_clean "$disk"
 }
 
 # ... but it is as soon as the scan has ended, if somebody has told of it
 t_told_to_grow() {
-	stack 80
-	dm_swap l "0 $((164 * c / 512)) linear $disk 0"
-	size=$((164 * c / 512)) held
+	stack 512
+	dm_swap l "0 $((1028 * c / 512)) linear $disk 0"
+	size=$((1028 * c / 512)) held
 	hold
 	is_scanning q
 	dmsetup message "$pre-q" 0 grow
@@ -501,6 +502,20 @@ t_dirty() {
 	io "$dev" "write:$hole:$c:0x33" flush
 }
 
+# What such a scan has found in order may be in the cache of the disk, and the record, which says
+# that it is, is written through that.
+t_dirty_flush() {
+	truncate -s 128M "$tmp/image"
+	image "$tmp/image" $((64 * mb)) "$c" 1
+	blk poke "$tmp/image" 16 2
+	loop "$tmp/image"
+	disk=$dev
+	io_start "$disk"
+	qed q "$disk"
+	io_end "$disk"
+	at_least "$flushes" 1 "the number of flushes"
+}
+
 run t_ready "reads and writes in place before the scan" \
 	"t_reads 4" "reads until there is data, with 4 tables" \
 	"t_reads 512" "... with 512 tables" \
@@ -522,4 +537,5 @@ run t_ready "reads and writes in place before the scan" \
 	t_low_water_once "... which is told once" \
 	t_unknown "discards and messages during a scan" \
 	t_progress "the progress of a scan" \
-	t_dirty "an image with NEED_CHECK is scanned first"
+	t_dirty "an image with NEED_CHECK is scanned first" \
+	t_dirty_flush "... and what is found is durable before it is said to be"

@@ -69,6 +69,36 @@ t_qemu() {
 	sound "$img"
 }
 
+# It does not clear it if it opens the image to read, and then to write: as that of a backing file,
+# for a commit into it. Then the file has become longer.
+t_qemu_reopen() {
+	local loop
+
+	need qemu-img qemu-io
+	file
+	is "$(blk u64 "$img" 472)" 10 "the end in the record"
+	# its own size, as QEMU has no use for a device
+	truncate -s $((10 * c)) "$img"
+	qedimg record "$img" host=first end=10
+	qemu-img create -q -f qed -b "$img" -F qed "$tmp/over.qed"
+	qemu-io -f qed -c "write -P 0x22 $((2 * c)) $c" "$tmp/over.qed" >"$tmp/qemu-io.log"
+	qemu-img commit -q "$tmp/over.qed"
+	# others may clear it
+	has_record "$img" || return 0
+	is "$(blk u64 "$img" 472)" 10 "the end in the record"
+	at_least "$(stat -c %s "$img")" $((11 * c)) "the length of the file"
+	truncate -s 128M "$img"
+	loop "$img"
+	loop=$dev
+	linear l "$loop"
+	qed q "$dev"
+	io "$dev" "read:$((2 * c)):$c:0x22" "write:$((8 * c)):$((4 * c)):0x33" flush \
+		"read:$((2 * c)):$c:0x22"
+	is "$(status q mode)" rw "the mode"
+	dm_remove q
+	sound "$img"
+}
+
 # Whoever repairs an image that is active clears NEED_CHECK and bit 63. Then the record is void.
 t_qemu_check() {
 	need qemu-img
@@ -564,6 +594,7 @@ keeps() {
 	image "$lower" $((32 * mb)) "$c" 4
 	qed q "$lower" commit_interval 3600000 zeroed_from 5 host first
 	q=$dev
+	[ -z "${early-}" ] || no_record "$lower"
 	io "$q" "write:0:$((2 * c)):0x11"
 	dm_suspend q
 	is "$(status q mode)" out_of_space "the mode"
@@ -599,6 +630,15 @@ t_kept_and_void() {
 t_kept_void() {
 	kmsg_mark
 	keeps true
+	matches "$(kmsg)" 'somebody else has opened the image for writing: going read-only' \
+		"the kernel's log"
+}
+
+# ... also if he did so before that, and it was noticed: nobody sees what he does next.
+t_kept_void_early() {
+	kmsg_mark
+	early=1 keeps true
+	matches "$(kmsg)" 'somebody else has cleared bit 63: the record is void' "the kernel's log"
 	matches "$(kmsg)" 'somebody else has opened the image for writing: going read-only' \
 		"the kernel's log"
 }
@@ -694,6 +734,7 @@ t_bad_close() {
 }
 
 run t_qemu "QEMU reads images with a record, and clears bit 63 to write" \
+	t_qemu_reopen "... but not if it has opened them to read before" \
 	t_qemu_check "qemu-img check -r all on an active image" \
 	t_qemu_idle "bit 63 is not set again if somebody else has cleared it" \
 	t_paths "an image in use, by another path" \
@@ -714,6 +755,7 @@ run t_qemu "QEMU reads images with a record, and clears bit 63 to write" \
 	t_void_at_load "one who knows no record, during the activation" \
 	t_kept_and_void "what is kept, and another owner, and one who knows no record" \
 	t_kept_void "what is kept, and one who knows no record" \
+	t_kept_void_early "... before that" \
 	t_former "a former owner that is resumed" \
 	t_reload "a table that has failed, and the next one" \
 	t_renamed "... by another name of the host" \

@@ -41,8 +41,9 @@ t_life() {
 	is_active "$disk" || fail "there is no active record"
 	is "$(field "$disk" 408)" 97 "the host"
 	is "$(field "$disk" 416)" 0 "the rest of the host"
-	is "$(field "$disk" 472)$(field "$disk" 480)$(field "$disk" 488)$(field "$disk" 496)" 0000 \
+	is "$(field "$disk" 472)$(field "$disk" 480)$(field "$disk" 488)" 000 \
 		"what an active record claims"
+	is "$(field "$disk" 496)" $((128 * mb)) "the size of the device"
 	owner=$(field "$disk" 392)
 	[ "$owner" != 0 ] || fail "the owner is 0"
 	io "$dev" "write:0:$c:0x11" flush
@@ -102,7 +103,7 @@ t_sizes() {
 	claims "$disk" 10 10 1536 $((96 * mb))
 	zeroes 96 1526
 	zeroes 128 0
-	claims "$disk" 10 0 0 0
+	claims "$disk" 10 0 0 $((128 * mb))
 	qed q "$lower" zeroed_from 10
 	dm_remove q
 	zeroes 128 2038
@@ -154,7 +155,7 @@ t_bad() {
 	matches "$(kmsg)" 'record in the header is ignored: it has a wrong checksum' "the kernel's log"
 	is "$(status q zeroed)" 0 "the clusters known to be zero"
 	dm_remove q
-	claims "$disk" 10 0 0 0
+	claims "$disk" 10 0 0 $((128 * mb))
 
 	for flags in 1 0; do
 		qedimg record "$disk" host=a-host flags="$flags" end=100
@@ -165,7 +166,7 @@ t_bad() {
 		dm_remove q
 		qed q "$lower"
 		dm_remove q
-		claims "$disk" 10 0 0 0
+		claims "$disk" 10 0 0 $((128 * mb))
 	done
 }
 
@@ -201,7 +202,7 @@ t_cut() {
 	qed q "$lower"
 	is "$(status q zeroed)" 0 "the clusters known to be zero"
 	dm_remove q
-	claims "$disk" 10 0 0 0
+	claims "$disk" 10 0 0 $((128 * mb))
 }
 
 run t_life "written, and read again" \
