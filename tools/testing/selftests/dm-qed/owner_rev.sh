@@ -484,6 +484,23 @@ t_race() {
 	done
 }
 
+# Who has lost the image, and allocates all the time, never looks.
+t_busy() {
+	local i
+
+	file
+	qed q "$one" host first
+	q=$dev
+	io "$q" "write:$c:$c:0x22" flush
+	qed p "$two" host second takeover
+	for i in {1..15}; do
+		io "$q" "write:$(((i + 10) * c)):$c:0x44" flush || break
+		sleep 1
+	done
+	note "q: $(blk dm status "$pre-q")"
+	is "$(status q mode)" ro "the mode of who has lost it, after $i seconds"
+}
+
 run t_void_path "another path, when somebody has cleared bit 63" \
 	t_fsck_path "qed-fsck by another path" \
 	t_template "a device that does not answer, and another image" \
@@ -498,4 +515,5 @@ run t_void_path "another path, when somebody has cleared bit 63" \
 	t_put_off "two paths without space for the record" \
 	t_void_kept "what was void before the suspend" \
 	t_race "two paths that take the image from each other" \
+	t_busy "who has lost the image, and writes all the time" \
 	t_takeover_here "takeover from a device of this host"
