@@ -503,7 +503,7 @@ t_busy() {
 
 # A device that becomes larger while the image is in use, and a crash: its tables are in order.
 t_grown_crash() {
-	local start ms half=131072
+	local start ms half=${1:-131072}
 
 	need_target delay
 	file
@@ -541,6 +541,7 @@ run t_void_path "another path, when somebody has cleared bit 63" \
 	t_put_off "two paths without space for the record" \
 	t_void_kept "what was void before the suspend" \
 	t_race "two paths that take the image from each other" \
+	"t_grown_crash 262144" "a crash of one whose device has not grown" \
 	t_grown_crash "a crash of an image whose device has grown" \
 	t_busy "who has lost the image, and writes all the time" \
 	t_takeover_here "takeover from a device of this host"
