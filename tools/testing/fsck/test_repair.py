@@ -98,12 +98,18 @@ def keeps_all(path):
     return result
 
 
-@test
-def l1_offset_at_a_table(tmp):
-    """the offset of the L1 table leads to an L2 table: what that names are no tables to be cleared"""
+def three_tables(tmp):
+    """An image with data in three tables, and where these are."""
     tables = {3: {0: 10, 1: 12, 2: 14, 3: 16}, 4: {0: 11, 1: 13}, 5: {0: 15}}
     path = make(tmp + "/a.qed", {0: 3, 1: 4, 2: 5}, tables,
                 {where: b"guestdat" for where in range(10, 17)}, table=1, size=512 * 512 * 4096)
+    return path, tables
+
+
+@test
+def l1_offset_at_a_table(tmp):
+    """the offset of the L1 table leads to an L2 table: what that names are no tables to be cleared"""
+    path, tables = three_tables(tmp)
     whole = view(path)
     for table in tables:
         with edit(path) as img:
@@ -117,9 +123,7 @@ def l1_offset_at_a_table(tmp):
 @test
 def l1_offset_and_header_size(tmp):
     """the same if the size of the header is illegal, too, or reaches over that table"""
-    tables = {3: {0: 10, 1: 12, 2: 14, 3: 16}, 4: {0: 11, 1: 13}, 5: {0: 15}}
-    path = make(tmp + "/a.qed", {0: 3, 1: 4, 2: 5}, tables,
-                {where: b"guestdat" for where in range(10, 17)}, table=1, size=512 * 512 * 4096)
+    path, tables = three_tables(tmp)
     whole = view(path)
     for table in tables:
         for header in (0, 8):
