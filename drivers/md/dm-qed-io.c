@@ -53,8 +53,7 @@ static int io_allocate(struct qed *qed, struct qed_io *io,
 	if (cell == new) {
 		if (unlikely(get_mode(qed) == QED_MODE_OUT_OF_SPACE))
 			qed_found_space(qed, false);
-		if (qed->features.low_water)
-			qed_check_low_water(qed);
+		qed_check_low_water(qed);
 	}
 	return qed_cell_write(qed, io, cell);
 }

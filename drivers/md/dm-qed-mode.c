@@ -198,11 +198,11 @@ static bool is_low(struct qed *qed)
 	return qed_meta_nr_free(qed->meta) < qed->features.low_water;
 }
 
-void qed_check_low_water(struct qed *qed)
+void qed_look_at_low_water(struct qed *qed)
 {
 	bool low, event;
 
-	if (!qed->features.low_water || READ_ONCE(qed->scanning))
+	if (READ_ONCE(qed->scanning))
 		return;
 	low = is_low(qed);
 	/* Nobody has to be told who has made it larger already. */

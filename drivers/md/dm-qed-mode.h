@@ -53,8 +53,15 @@ static inline bool qed_must_scan(struct qed *qed)
 	       !qed_space_nr_free(qed_meta_space(qed->meta));
 }
 
+/* What qed_check_low_water() does, with a low_water. */
+void qed_look_at_low_water(struct qed *qed);
+
 /* Tell of it when less than low_water clusters are free, as is known. Context: Process. */
-void qed_check_low_water(struct qed *qed);
+static inline void qed_check_low_water(struct qed *qed)
+{
+	if (qed->features.low_water)
+		qed_look_at_low_water(qed);
+}
 
 /*
  * Writes have been lost, and no flush of the guest has told of them. All flushes fail
