@@ -43,20 +43,17 @@ typedef int (*use_piece)(struct digest *d, const char *buf, u64 length);
 
 static int add_table(struct digest *d, char *buf, u64 table, use_piece use)
 {
-	u64 end = table + qed_table_bytes(&d->img), offset = table, length;
+	u64 offset = table, end = table + qed_table_bytes(&d->img);
+	long length = 0;
 	int r = 0;
 
-	while (!r && (offset = qed_next_data(&d->img, offset, end)) < end) {
-		offset -= (offset - table) % QED_ALIGNMENT;
-		length = min_u64(end - offset, QED_PIECE_SIZE);
-		r = qed_read(&d->img, buf, offset, length);
-		if (!r)
-			add_piece(d, buf, offset, length);
-		if (!r && use)
+	while (!r && (length = qed_next_piece(&d->img, buf, QED_PIECE_SIZE, &offset, end)) > 0) {
+		add_piece(d, buf, offset, length);
+		if (use)
 			r = use(d, buf, length);
 		offset += length;
 	}
-	return r;
+	return length < 0 ? length : r;
 }
 
 static int add_l2_tables(struct digest *d, const char *buf, u64 length)
@@ -96,11 +93,13 @@ static int add_all(struct digest *d)
 	return add_table(d, d->l1_buf, d->img.l1_offset, add_l2_tables);
 }
 
-int qed_digest_tables(const struct qed_image *img, u32 *digest)
+int qed_digest_tables(const struct qed_image *img, const struct qed_header *header, u32 *digest)
 {
 	struct digest d = { };
 	int r = qed_image_init(&d.img, img->fd, img->path, false);
 
+	if (!r && header)
+		d.img.header = *header;
 	if (!r)
 		r = add_all(&d);
 	free(d.l1_buf);

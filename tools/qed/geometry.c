@@ -131,6 +131,8 @@ int qed_geometry_apply(struct qed_geometry *g, struct qed_image *img)
 	header.header_size = htole32(1);
 	header.features = htole64(QED_F_NEED_CHECK);
 	header.l1_table_offset = htole64(g->l1_offset);
+	/* that is not to be doubted */
+	header.autoclear_features = htole64(QED_AF_PLACED);
 	header.image_size = htole64(g->image_size);
 	img->header = header;
 	return r;
@@ -158,14 +160,13 @@ static int visit_table(struct search *s, u64 table, visit_entry visit)
 {
 	struct qed_image *img = s->img;
 	u64 offset = table, end = table + qed_table_bytes(img);
-	unsigned int blocks = 0, i;
+	unsigned int blocks, i;
+	long r;
 
-	for (; blocks < MOST_BLOCKS && (offset = qed_next_data(img, offset, end)) < end; blocks++) {
-		if (qed_stopped(img))
-			return -EINTR;
-		offset -= offset % QED_ALIGNMENT;
-		if (qed_read_table(img, s->buf, offset, QED_ALIGNMENT))
-			return 0;
+	for (blocks = 0; blocks < MOST_BLOCKS; blocks++) {
+		r = qed_next_piece(img, s->buf, QED_ALIGNMENT, &offset, end);
+		if (r <= 0)
+			return r == -EINTR ? -EINTR : 0;
 		for (i = 0; i < BLOCK_ENTRIES; i++)
 			if (le64toh(s->buf[i]) > QED_ENTRY_ZERO && !visit(s, le64toh(s->buf[i])))
 				return 0;

@@ -9,12 +9,7 @@
 
 #include "hash.h"
 #include "header.h"
-
-/* Where the geometry allows more, an image is still addressed by off_t. */
-#define MAX_IMAGE_SIZE	((1ULL << 63) - 512)
-
-/* The most bytes of tables that are read to find out whether an L1 table is one */
-#define NAMED_BYTES	67108864U
+#include "l1.h"
 
 bool qed_header_is_qed(const struct qed_image *img, const char **error)
 {
@@ -109,86 +104,6 @@ static u32 smallest_header(const struct qed_image *img)
 	return clusters;
 }
 
-static bool l1_offset_is_legal(const struct qed_image *img, u64 offset)
-{
-	return offset && !(offset & (qed_cluster_size(img) - 1)) &&
-	       offset >> img->cluster_shift < img->nr_clusters;
-}
-
-static u64 max_image_size(const struct qed_image *img)
-{
-	unsigned int shift = 2 * img->entries_shift + img->cluster_shift;
-
-	return shift < 63 ? 1ULL << shift : MAX_IMAGE_SIZE;
-}
-
-static bool image_size_is_legal(const struct qed_image *img, u64 size)
-{
-	return size && !(size % 512) && size <= max_image_size(img);
-}
-
-/* Entries beyond the size count as illegal, unless it is the size that is */
-static void count_entries(const struct qed_image *img, const __le64 *entries, u64 first, u64 nr,
-			  u64 *legal, u64 *illegal)
-{
-	u64 limit = image_size_is_legal(img, img->image_size) ? qed_l1_limit(img) : ~0ULL;
-	enum qed_defect defect;
-	u64 i;
-
-	for (i = 0; i < nr; i++) {
-		if (!entries[i])
-			continue;
-		defect = qed_entry_defect(img, le64toh(entries[i]), img->table_clusters);
-		if (first + i < limit && (!defect || defect == QED_DEFECT_OVER_END))
-			++*legal;
-		else
-			++*illegal;
-	}
-}
-
-/* Count what is in the table at img->l1_offset */
-static int survey_l1(struct qed_image *img, void *buf, u64 *legal, u64 *illegal)
-{
-	u64 start = img->l1_offset, end = start + qed_table_bytes(img), offset = start;
-	long length;
-
-	*legal = 0;
-	*illegal = 0;
-	while ((length = qed_next_piece(img, buf, QED_PIECE_SIZE, &offset, end)) > 0) {
-		count_entries(img, buf, (offset - start) / 8, length / 8, legal, illegal);
-		offset += length;
-	}
-	return length;
-}
-
-/* When a table of zeroes looks like an L1 table */
-enum empty_l1 {
-	EMPTY_NEVER,
-	EMPTY_AT_END,		/* if the file has nothing behind it */
-	EMPTY_ALWAYS,
-};
-
-/* Does this place look like an L1 table? 1, 0, or an error. Sets the geometry. */
-static int try_l1(struct qed_image *img, void *buf, u32 header_clusters, u64 offset,
-		  enum empty_l1 empty)
-{
-	u64 end = offset + qed_table_bytes(img), legal, illegal;
-	int r;
-
-	if (!l1_offset_is_legal(img, offset) ||
-	    offset >> img->cluster_shift < header_clusters ||
-	    end >> img->cluster_shift > img->nr_clusters)
-		return 0;
-	img->header_clusters = header_clusters;
-	img->l1_offset = offset;
-	r = survey_l1(img, buf, &legal, &illegal);
-	if (r)
-		return r;
-	if (!legal && !illegal)
-		return empty == EMPTY_ALWAYS || (empty == EMPTY_AT_END && end >= img->size);
-	return legal > illegal;
-}
-
 /* The first plausible place: 1 and the geometry, 0, or an error */
 static int try_places(struct qed_image *img, void *buf, bool size_is_legal, bool offset_is_legal,
 		      bool may_be_empty)
@@ -196,128 +111,16 @@ static int try_places(struct qed_image *img, void *buf, bool size_is_legal, bool
 	u64 offset = le64toh(img->header.l1_table_offset);
 	u64 size = le32toh(img->header.header_size);
 	u32 smallest = smallest_header(img);
-	enum empty_l1 empty = may_be_empty ? EMPTY_AT_END : EMPTY_NEVER;
+	enum qed_empty_l1 empty = may_be_empty ? QED_EMPTY_AT_END : QED_EMPTY_NEVER;
 	int r = 0;
 
 	if (offset_is_legal)
-		r = try_l1(img, buf, smallest, offset,
-			   may_be_empty && !size_is_legal ? EMPTY_ALWAYS : empty);
+		r = qed_try_l1(img, buf, smallest, offset,
+			       may_be_empty && !size_is_legal ? QED_EMPTY_ALWAYS : empty);
 	if (!r && size_is_legal)
-		r = try_l1(img, buf, size, size << img->cluster_shift, empty);
+		r = qed_try_l1(img, buf, size, size << img->cluster_shift, empty);
 	if (!r)
-		r = try_l1(img, buf, smallest, (u64)smallest << img->cluster_shift, empty);
-	return r;
-}
-
-/* What an L1 table names: L2 tables, and what are none. At most so many bytes are read. */
-struct named {
-	struct qed_image *img;
-	__le64 *l1_buf, *buf;
-	u64 left;
-	u64 tables, others;
-};
-
-/* What is empty, or cannot be read, is neither */
-static int look_at_table(struct named *n, u64 table)
-{
-	struct qed_image *img = n->img;
-	u64 offset = table, end = table + qed_table_bytes(img), legal = 0, illegal = 0, i;
-	long length = 0;
-
-	n->left -= min_u64(n->left, QED_ALIGNMENT);
-	while (n->left &&
-	       (length = qed_next_piece(img, n->buf, QED_PIECE_SIZE, &offset, end)) > 0) {
-		for (i = 0; i < (u64)length / 8; i++) {
-			u64 entry = le64toh(n->buf[i]);
-			bool is_legal = entry == QED_ENTRY_ZERO || !qed_entry_defect(img, entry, 1);
-
-			legal += entry && is_legal;
-			illegal += entry && !is_legal;
-		}
-		n->left -= min_u64(n->left, length);
-		offset += length;
-	}
-	if (length < 0)
-		return length == -EINTR ? -EINTR : 0;
-	n->tables += legal && legal >= illegal;
-	n->others += illegal > legal;
-	return 0;
-}
-
-/* The tables of the L1 table at img->l1_offset */
-static int look_at_tables(struct named *n)
-{
-	struct qed_image *img = n->img;
-	u64 start = img->l1_offset, offset = start, i;
-	u64 end = start + min_u64(qed_l1_limit(img), qed_table_entries(img)) * 8;
-	long length = 0;
-	int r = 0;
-
-	while (!r && n->left &&
-	       (length = qed_next_piece(img, n->l1_buf, QED_PIECE_SIZE, &offset, end)) > 0) {
-		for (i = 0; !r && n->left && i < (u64)length / 8 && offset + i * 8 < end; i++) {
-			u64 table = le64toh(n->l1_buf[i]);
-
-			if (table && !qed_entry_defect(img, table, img->table_clusters))
-				r = look_at_table(n, table);
-		}
-		offset += length;
-	}
-	return length < 0 ? length : r;
-}
-
-static int count_tables(struct qed_image *img, struct named *n)
-{
-	int r;
-
-	*n = (struct named) {
-		.img = img,
-		.l1_buf = qed_alloc_piece(img),
-		.buf = qed_alloc_piece(img),
-		.left = NAMED_BYTES,
-	};
-	r = n->l1_buf && n->buf ? look_at_tables(n) : -ENOMEM;
-	free(n->l1_buf);
-	free(n->buf);
-	return r;
-}
-
-/* Most of what it names are no tables */
-static bool is_doubtful(const struct named *n)
-{
-	return n->others > n->tables;
-}
-
-/* If more of what the other one names are */
-static bool is_less_likely(const struct named *n, const struct named *other)
-{
-	return is_doubtful(n) && other->tables * n->others > n->tables * other->others;
-}
-
-/*
- * Is there an L1 table right behind a header of this size? If what the header names looks
- * like one, too, their tables decide. 1 and the geometry, 0, or an error.
- */
-static int try_behind_header(struct qed_image *img, void *buf, u32 size, bool named_is_likely)
-{
-	u32 header_clusters = img->header_clusters;
-	u64 offset = img->l1_offset;
-	struct named named, other;
-	int r = named_is_likely ? count_tables(img, &named) : 0;
-
-	/* what is behind the header, and may be data that cannot be read, need not be known */
-	if (r || (named_is_likely && !is_doubtful(&named)))
-		return r;
-	r = try_l1(img, buf, size, (u64)size << img->cluster_shift, EMPTY_NEVER);
-	if (r == 1 && named_is_likely) {
-		r = count_tables(img, &other);
-		if (!r)
-			r = is_less_likely(&named, &other);
-	}
-	if (r != 1) {
-		img->header_clusters = header_clusters;
-		img->l1_offset = offset;
-	}
+		r = qed_try_l1(img, buf, smallest, (u64)smallest << img->cluster_shift, empty);
 	return r;
 }
 
@@ -332,9 +135,10 @@ static int look_behind_header(struct qed_image *img, void *buf, bool size_is_leg
 	if (img->l1_offset >> img->cluster_shift == img->header_clusters)
 		return 1;
 	if (size_is_legal)
-		r = try_behind_header(img, buf, le32toh(img->header.header_size), true);
+		r = qed_try_behind_header(img, buf, le32toh(img->header.header_size),
+					  QED_NAMED_LIKELY);
 	if (!r)
-		r = try_behind_header(img, buf, smallest_header(img), true);
+		r = qed_try_behind_header(img, buf, smallest_header(img), QED_NAMED_LIKELY);
 	return r < 0 ? r : 1;
 }
 
@@ -396,10 +200,12 @@ static int search_misplaced(struct qed_image *img, void *buf, struct qed_header_
 			img->nr_clusters << img->cluster_shift;
 	u64 legal, illegal;
 	struct qed_finding *finding;
-	int r = survey_l1(img, buf, &legal, &illegal);
+	enum qed_named kind;
+	int r = qed_survey_l1(img, buf, &legal, &illegal);
 
+	kind = legal > illegal ? QED_NAMED_LIKELY : illegal ? QED_NAMED_WRONG : QED_NAMED_EMPTY;
 	if (!r)
-		r = try_behind_header(img, buf, img->header_clusters, legal > illegal);
+		r = qed_try_behind_header(img, buf, img->header_clusters, kind);
 	if (r != 1)
 		return r;
 	finding = add(check, legal || illegal || over_end ? QED_L1_OFFSET_ILLEGAL :
@@ -437,7 +243,7 @@ static int check_l1_place(struct qed_image *img, struct qed_header_check *check)
 	u64 offset = le64toh(img->header.l1_table_offset);
 	u32 header_size = le32toh(img->header.header_size);
 	bool size_is_legal = header_size && header_size <= header_limit(img);
-	bool offset_is_legal = l1_offset_is_legal(img, offset);
+	bool offset_is_legal = qed_l1_offset_is_legal(img, offset);
 	struct qed_finding *bad_size = NULL, *bad_offset = NULL;
 	int r;
 
@@ -506,20 +312,19 @@ struct mapped {
  * The last entry that maps something, between two offsets in a table: its offset, 0 if
  * there is none, or an error in @r
  */
-static u64 last_mapping(struct mapped *m, u64 offset, u64 end, bool l1, int *r)
+static u64 last_mapping(struct mapped *m, u64 offset, u64 end, int *r)
 {
 	struct qed_image *img = m->img;
-	u64 last = 0, length, i;
+	u64 last = 0;
+	long length, i;
 
-	while (!*r && (offset = qed_next_data(img, offset, end)) < end) {
-		offset -= offset % QED_ALIGNMENT;
-		length = min_u64(end - offset, min_u64(QED_PIECE_SIZE, qed_table_bytes(img)));
-		*r = qed_stopped(img) ? -EINTR : qed_read_table(img, m->buf, offset, length);
-		for (i = 0; !*r && i < length / 8; i++)
-			if (is_mapping(img, le64toh(m->buf[i]), l1))
+	while ((length = qed_next_piece(img, m->buf, QED_PIECE_SIZE, &offset, end)) > 0) {
+		for (i = 0; i < length / 8; i++)
+			if (is_mapping(img, le64toh(m->buf[i]), false))
 				last = offset + i * 8;
 		offset += length;
 	}
+	*r = length;
 	return last;
 }
 
@@ -533,7 +338,7 @@ static u64 last_in_table(struct mapped *m, u64 table, int *r)
 		next = ((offset >> shift) + 1) << shift;
 		found = 0;
 		if (!qed_hash_find(&m->empty, next >> shift))
-			found = last_mapping(m, offset, next, false, r);
+			found = last_mapping(m, offset, next, r);
 		if (found)
 			last = found;
 		else if (!*r && !qed_hash_add(&m->empty, next >> shift, sizeof(u64)))
@@ -598,7 +403,7 @@ static int find_clusters(struct qed_image *img, u64 *clusters)
 
 int qed_mapped_size(struct qed_image *img, u64 *size)
 {
-	u64 max = max_image_size(img), clusters;
+	u64 max = qed_max_image_size(img), clusters;
 	int r = find_clusters(img, &clusters);
 
 	if (!r && clusters <= max >> img->cluster_shift)
@@ -610,7 +415,7 @@ int qed_mapped_size(struct qed_image *img, u64 *size)
 /* The legal size that is next to an illegal one and has all that is mapped; 0: none */
 static int find_image_size(struct qed_image *img, u64 *size)
 {
-	u64 max = max_image_size(img), rounded = *size + (512 - *size % 512) % 512, clusters;
+	u64 max = qed_max_image_size(img), rounded = *size + (512 - *size % 512) % 512, clusters;
 	int r = find_clusters(img, &clusters);
 
 	if (r)
@@ -632,7 +437,7 @@ static int check_image_size(struct qed_image *img, struct qed_header_check *chec
 	int r;
 
 	img->image_size = size;
-	if (image_size_is_legal(img, size))
+	if (qed_image_size_is_legal(img, size))
 		return 0;
 	finding = add(check, QED_IMAGE_SIZE_ILLEGAL, "image_size", size);
 	r = find_image_size(img, &size);

@@ -96,7 +96,7 @@ static int fail_size(const struct apply *a)
 static int check_tables(struct apply *a)
 {
 	u32 digest;
-	int r = qed_digest_tables(a->img, &digest);
+	int r = qed_digest_tables(a->img, NULL, &digest);
 
 	if (r)
 		return fail(r, "the tables of the image cannot be read");

@@ -430,7 +430,7 @@ static int complete(struct qed_undo *u, struct qed_image *img, const struct qed_
 
 	if (r)
 		return r;
-	r = qed_digest_tables(img, &digest);
+	r = qed_digest_tables(img, header, &digest);
 	u->was_reading |= r < 0;
 	if (!r)
 		r = undo_commit(&u->file);

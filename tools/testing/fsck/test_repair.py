@@ -135,6 +135,66 @@ def l1_offset_and_header_size(tmp):
 
 
 @test
+def l1_offset_and_disk_size(tmp):
+    """the same if the size of the disk is illegal, too: then all entries of both places count"""
+    path, tables = three_tables(tmp)
+    whole = view(path)
+    for table in tables:
+        for size in (0, 1, 513, 1 << 63):
+            with edit(path) as img:
+                img.hdr.l1_table_offset, img.hdr.image_size = table * 4096, size
+                img.disk.write(0, img.hdr.pack())
+            report("-y", path, status=REPAIRED)
+            true(view(path) == whole, "table %d, size %d: what the guest sees" % (table, size))
+
+
+@test
+def l1_offset_unread(tmp):
+    """what cannot be read does not decide where the L1 table is"""
+    path, tables = three_tables(tmp)
+    whole = view(path)
+    for table in tables:
+        with edit(path) as img:
+            img.hdr.l1_table_offset = table * 4096
+            img.disk.write(0, img.hdr.pack())
+        failed = 0
+        for number, trial, status in failing_reads(path, "-yf"):
+            failed += status == OPERATION
+            if status & REPAIRED or digest(trial) != digest(path):
+                true(view(trial) == whole, "table %d, read %d: what the guest sees" % (table, number))
+        true(failed > 1, "%d runs failed" % failed)
+
+
+@test
+def l1_elsewhere_emptied(tmp):
+    """an L1 table elsewhere that a repair leaves empty does not move; the user may say where it is"""
+    path = make(tmp + "/a.qed", {0: 30, 1: 30}, {30: {number: (0, 4711) for number in range(3)},
+                                                 1: {0: 34}, 34: {0: (0, 4711)}},
+                table=1, l1_table=20, size=1024 * 4096, clusters=40)
+    device = preload(path)
+    device.update({"LD_PRELOAD": os.path.join(BUILT, "disturb.so"), "FSCK_BLOCK": "1"})
+    before = digest(path)
+    report("-yf", "--undo", tmp + "/undo", path, status=REPAIRED, env=device)
+    equal(report("-nf", path, status=CLEAN, env=device)["findings"], [], "after -y")
+    fsck("--undo-apply", tmp + "/undo", path, status=REPAIRED, env=device)
+    equal(digest(path), before, "taken back")
+    # what the user says holds, and can be taken back: also if it would be doubted without that
+    for table in (None, 36):
+        with edit(path) as img:
+            img.disk.write(20 * 4096, bytes(4096))
+            img.set_entry(34 * 4096, 0, table * 4096 if table else 1)
+            img.disk.write(0, bytes(4096))
+        before = digest(path)
+        os.unlink(tmp + "/undo")
+        where = "cluster=4096,table=1,l1=%d,size=%d" % (20 * 4096, 1024 * 4096)
+        report("-yf", "--geometry", where, "--undo", tmp + "/undo", path, status=REPAIRED, env=device)
+        with edit(path) as img:
+            equal(img.hdr.l1_table_offset, 20 * 4096, "offset")
+        fsck("--undo-apply", tmp + "/undo", path, status=REPAIRED, env=device)
+        equal(digest(path), before, "the header taken back")
+
+
+@test
 def l1_elsewhere_and_bad_sectors(tmp):
     """what cannot be read behind the header is not asked for if the L1 table elsewhere is sound"""
     path = make(tmp + "/a.qed", {0: 30}, {30: {0: 31, 1: 1}}, {31: b"a", 1: b"b"}, table=1,

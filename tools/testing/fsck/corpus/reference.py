@@ -231,13 +231,17 @@ class Reference:
         hdr = self.hdr
         legal = illegal = 0
         for index, value in self.disk.entries(offset, hdr.entries):
-            beyond = self.size_is_legal() and index * hdr.l2_span >= hdr.image_size
-            if beyond or self.fault(value, hdr.table_size, header_size,
-                                    offset // hdr.cluster_size):
+            over = self.is_block and value // hdr.cluster_size + hdr.table_size > self.clusters
+            if over or self.is_beyond(index) or self.fault(
+                    value, hdr.table_size, header_size, offset // hdr.cluster_size):
                 illegal += 1
             else:
                 legal += 1
         return legal, illegal
+
+    def is_beyond(self, index):
+        """Is an L1 entry beyond the size, if that can be known?"""
+        return self.size_is_legal() and index * self.hdr.l2_span >= self.hdr.image_size
 
     def check_misplaced(self):
         """Is what looks like an L1 table not where it should be, but right behind the header?"""
@@ -253,6 +257,10 @@ class Reference:
         if legal > illegal and not self.is_rather(hdr.header_size, offset, hdr.header_size,
                                                   likely):
             return
+        if legal == illegal == 0:      # which may be all that there is
+            some, none = self.count_tables(hdr.header_size, likely)
+            if none >= some:
+                return
         self.add("l1-offset-illegal" if legal or illegal or over else "l1-misplaced",
                  field="l1_table_offset", value=offset, new_value=likely)
         hdr.l1_table_offset = likely
@@ -261,7 +269,7 @@ class Reference:
         """How many L2 tables does an L1 table at this place refer to, and to what are none?"""
         hdr, some, none = self.hdr, 0, 0
         for index, table in self.disk.entries(offset, hdr.entries):
-            if index * hdr.l2_span >= hdr.image_size or self.fault(
+            if self.is_beyond(index) or self.fault(
                     table, hdr.table_size, header_size, offset // hdr.cluster_size):
                 continue
             if table // hdr.cluster_size + hdr.table_size > self.clusters:

@@ -336,7 +336,7 @@ class Scene:
             self.disk_size()
 
     def misplace(self):
-        """The header leads to another place of the L1 table, and may have another size."""
+        """The header leads to another place of the L1 table; it, or the disk, has another size."""
         rng, kind = self.rng, self.rng.randrange(3)
         if kind:
             self.set_header("l1_table_offset", rng.choice((
@@ -344,6 +344,8 @@ class Scene:
                 rng.choice(list(self.tables.values())), rng.randrange(self.end()) * self.cluster)))
         if kind != 1:
             self.set_header("header_size", rng.choice((0, 1, 2, 3, 5, 1 << 20)))
+        if self.chance(25):
+            self.set_header("image_size", rng.choice((0, 1, 513, 1 << 63)))
 
     def length(self):
         """The file is cut, or has got longer."""
