@@ -40,8 +40,8 @@ static char *resolve(const char *above, const char *name)
 	char *path = NULL;
 
 	if (!strncmp(name, "file:", 5))
-		name += 5;
-	else if (has_protocol(name))
+		return strdup(name + 5);	/* from the working folder */
+	if (has_protocol(name))
 		return NULL;
 	if (*name == '/' || !slash)
 		return strdup(name);
@@ -125,7 +125,7 @@ static int find_below(const struct qed_image *above, char **path)
 		r = -EINVAL;
 	if (r) {
 		snprintf(message, sizeof(message), "the name of its backing file: %s",
-			 strerror(-r));
+			 r == -ERANGE ? "is not in its header" : strerror(-r));
 	} else {
 		*path = resolve(above->path, name);
 		if (!*path)

@@ -180,6 +180,19 @@ int qed_read(const struct qed_image *img, void *buf, u64 offset, u64 length)
 	return read_fd(img->fd, buf, offset, length);
 }
 
+/* What is behind the header is the guest's. The geometry may not be known. */
+static bool is_in_header(const struct qed_header *header)
+{
+	u64 end = (u64)le32toh(header->backing_filename_offset) +
+		  le32toh(header->backing_filename_size);
+	u64 cluster_size = le32toh(header->cluster_size);
+
+	return cluster_size >= QED_MIN_CLUSTER_SIZE && cluster_size <= QED_MAX_CLUSTER_SIZE &&
+	       !(cluster_size & (cluster_size - 1)) &&
+	       end <= cluster_size * le32toh(header->header_size) &&
+	       cluster_size * le32toh(header->header_size) <= ~0U;
+}
+
 int qed_backing_name(const struct qed_image *img, char **name)
 {
 	u32 size = le32toh(img->header.backing_filename_size);
@@ -190,6 +203,8 @@ int qed_backing_name(const struct qed_image *img, char **name)
 		return 0;
 	if (size > QED_MAX_BACKING_NAME)
 		return -ENAMETOOLONG;
+	if (!is_in_header(&img->header))
+		return -ERANGE;
 	*name = calloc(1, size + 1);
 	if (!*name)
 		return -ENOMEM;

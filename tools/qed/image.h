@@ -208,7 +208,8 @@ int qed_read_table(struct qed_image *img, void *buf, u64 offset, u64 length);
  * @img: the image
  * @name: as it is in the header, to be freed; NULL if there is none, or an error
  *
- * Return: 0, -ENAMETOOLONG if it is longer than is legal, or what failed.
+ * Return: 0, -ENAMETOOLONG if it is longer than is legal, -ERANGE if it is not in the header,
+ * as far as that can be told, or what failed.
  */
 int qed_backing_name(const struct qed_image *img, char **name);
 

@@ -410,15 +410,39 @@ static int check_below(const struct arguments *args, struct qed_image *img)
 	return status;
 }
 
+/* The same of what is below the image, before anything is printed */
+static bool prints_below(const struct arguments *args, struct qed_image *img)
+{
+	struct qed_chain chain = { .images = { img }, .nr = 1, .force = true };
+	const char *path, *error;
+	bool found = false;
+	int r, fd;
+
+	if (!qed_header_is_qed(img, &error))
+		return false;
+	do {
+		r = qed_chain_next(&chain, &path, &error);
+		fd = path != img->path ? open(path, O_PATH | O_CLOEXEC) : -1;
+		found |= fd >= 0 && prints_into(args, fd);
+		if (fd >= 0)
+			close(fd);
+	} while (r > 0);
+	qed_chain_close(&chain);
+	return found;
+}
+
 static int work_on_chain(const struct arguments *args, struct qed_reporter *reporter,
 			 struct qed_image *img)
 {
+	bool is_below;
 	int status;
 
 	if (!args->chain)
 		return work_on(args, reporter, img);
+	is_below = prints_below(args, img);
 	qed_report_chain_begin(reporter);
-	status = work_on(args, reporter, img);
+	status = is_below ? fail(reporter, "a backing file is where the output goes") :
+			    work_on(args, reporter, img);
 	if (!(status & (EXIT_OPERATION | EXIT_CANCELLED)))
 		status |= check_below(args, img);
 	qed_report_chain_end(reporter, status);

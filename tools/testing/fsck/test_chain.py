@@ -5,7 +5,7 @@ import os
 import subprocess
 
 import qedimg
-from test_fsck import (CLEAN, LEFT, M, OPERATION, REPAIRED, USAGE, copy, digest, edit, equal, fsck,
+from test_fsck import (CLEAN, FSCK, LEFT, M, OPERATION, REPAIRED, USAGE, copy, digest, edit, equal, fsck,
                        populated, qemu_holds, report, test, three_faults, true)
 
 MOST = 65
@@ -47,6 +47,15 @@ def chain(tmp):
     equal([image["exit-status"] for image in result["chain"]], [CLEAN] * 5, "each")
     true(all(image["scanned"] for image in result["chain"][:4]), "not scanned")
     equal(result["chain"][4]["file-size"], 2 * M, "the base")
+    # "file:" in front of a relative one: it is one of the working folder
+    overlay(tmp + "/other", "file:a/middle")
+    equal(names(report("-nf", "--chain", tmp + "/other", status=CLEAN, cwd=tmp))[1],
+          ("a/middle", "qed"), "with file:")
+    fsck("-nf", "--chain", "../other", status=OPERATION, cwd=tmp + "/a")
+    for folder, status in ((tmp, 0), (tmp + "/a", 1)):
+        equal(subprocess.run(["qemu-img", "info", "--backing-chain", tmp + "/other"], cwd=folder,
+                             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                             check=False).returncode, status, "QEMU")
     # as QEMU sees it
     out = subprocess.run(["qemu-img", "info", "--backing-chain", tmp + "/top"],
                          stdout=subprocess.PIPE, text=True, check=True).stdout
@@ -184,3 +193,57 @@ def chain_in_use(tmp):
             true("in use" in report("-n", "--chain", top, status=OPERATION)["chain"][-1]["error"],
                  path)
             report("-n", "--force", "--chain", top, status=CLEAN)
+
+
+@test
+def chain_printed_into(tmp):
+    """no image of the chain is where the output goes: that is known before anything is printed"""
+    overlay(tmp + "/middle", "base", "raw")
+    top, _ = three_faults(tmp)
+    with edit(top) as img:
+        table = img.table_of(0)
+        for number in range(100):
+            img.set_entry(table, number, 4711 + number)
+        img.disk.write(512, b"middle")
+        img.hdr.features |= qedimg.F_BACKING
+        img.hdr.backing_filename_offset, img.hdr.backing_filename_size = 512, 6
+        img.write_header()
+    for name in ("middle", "base"):
+        for kind in ("raw", "qed"):                # what is below may not be what it should be
+            raw(tmp + "/base")
+            overlay(tmp + "/middle", "base", kind)
+            before = digest(tmp + "/" + name)
+            for how in ("stdout", "stderr", "-C"):
+                with open(tmp + "/" + name, "r+b") as file:
+                    pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+                    options = ["-nf", "--chain", top]
+                    if how == "-C":
+                        options = ["-C", str(file.fileno())] + options
+                        pipes["pass_fds"] = (file.fileno(),)
+                    else:
+                        pipes[how] = file
+                    done = subprocess.run([FSCK] + options, check=False, **pipes)
+                equal(done.returncode, OPERATION, (name, kind, how))
+                equal(digest(tmp + "/" + name), before, (name, kind, how))
+
+
+@test
+def chain_name_of_guest(tmp):
+    """a name that is not in the header is not followed, nor printed: the guest has written it"""
+    raw(tmp + "/secret")
+    top = populated(tmp + "/top", cluster=4096)
+    with edit(top) as img:
+        img.disk.write(4096 * 9, b"secret")
+        img.hdr.features |= qedimg.F_BACKING | qedimg.F_NO_PROBE
+        img.hdr.backing_filename_offset, img.hdr.backing_filename_size = 4096 * 9, 6
+        img.disk.write(0, img.hdr.pack())
+    for field, value in ((None, None), ("header_size", 0), ("header_size", 1 << 31),
+                         ("cluster_size", 1 << 31), ("cluster_size", 0xfffff)):
+        with edit(top) as img:
+            if field:
+                setattr(img.hdr, field, value)
+                img.disk.write(0, img.hdr.pack())
+        result = report("-nf", "--chain", top, status=LEFT | OPERATION)
+        equal([image.get("backing-filename") for image in result["chain"]], [None] * 2, field)
+        true("is not in its header" in result["chain"][-1]["error"], result["chain"][-1])
+        true("secret" not in fsck("-nf", top, status=LEFT)[1], field)
