@@ -131,6 +131,19 @@ static int check_tables(struct qed_repair *repair, bool is_wrong)
 	return r;
 }
 
+/* After changes; nothing may be wrong then, if @is_sound */
+static int read_again(struct qed_repair *repair, bool is_sound, const char *bug)
+{
+	bool is_wrong = false;
+	int r = qed_read_tables(repair, 5, &is_wrong);
+
+	if (!r && (repair->read_errors || (is_wrong && repair->is_unread)))
+		r = qed_fail(repair, -EIO, "cannot read the tables");
+	if (!r && is_wrong && is_sound)
+		r = qed_fail(repair, -EUCLEAN, bug);
+	return r;
+}
+
 /* Repair the header and the tables; what is left is in repair->used then */
 static int repair_tables(struct qed_repair *repair, bool is_wrong)
 {
@@ -158,10 +171,8 @@ static int repair_tables(struct qed_repair *repair, bool is_wrong)
 	if (r)
 		return r;
 	qed_image_count_clusters(repair->img);
-	r = qed_read_tables(repair, 5, &is_wrong);
-	if (!r && is_wrong && is_all_well(repair))
-		r = qed_fail(repair, -EUCLEAN, "the tables are still wrong: a bug of qed-fsck");
-	return r;
+	return read_again(repair, is_all_well(repair),
+			  "the tables are still wrong: a bug of qed-fsck");
 }
 
 static void count_space(struct qed_repair *repair)
@@ -240,7 +251,6 @@ static int discard_free(struct qed_repair *repair)
 /* What was asked for besides repairs */
 static int improve(struct qed_repair *repair)
 {
-	bool is_wrong = false;
 	int r = 0;
 
 	if (!is_all_well(repair) || repair->mode == QED_MODE_CHECK)
@@ -250,9 +260,7 @@ static int improve(struct qed_repair *repair)
 		r = qed_compact(repair);
 		qed_image_count_clusters(repair->img);
 		if (!r)
-			r = qed_read_tables(repair, 5, &is_wrong);
-		if (!r && is_wrong)
-			r = qed_fail(repair, -EUCLEAN, "compacting failed: a bug of qed-fsck");
+			r = read_again(repair, true, "compacting failed: a bug of qed-fsck");
 	}
 	if (!r && repair->options->discard && repair->img->is_block)
 		r = discard_free(repair);
@@ -277,13 +285,10 @@ static u64 flat_bits(const struct qed_image *img)
 
 static int repair_space(struct qed_repair *repair)
 {
-	bool is_wrong = false;
 	int r = qed_repair_orphans(repair);
 
 	if (!r && repair->has_linked)
-		r = qed_read_tables(repair, 5, &is_wrong);
-	if (!r && is_wrong)
-		r = qed_fail(repair, -EUCLEAN, "reconnecting failed: a bug of qed-fsck");
+		r = read_again(repair, true, "reconnecting failed: a bug of qed-fsck");
 	return r ? r : qed_repair_space(repair);
 }
 

@@ -243,23 +243,21 @@ static int find_room(struct place *p, u64 *first, u64 *end)
 static int place_orphan(struct place *p, struct qed_orphan *orphan)
 {
 	u64 nr = p->img->table_clusters;
-	u64 first = orphan->first, end = orphan->first + orphan->extent, behind;
+	u64 first = orphan->first, end = orphan->first + orphan->extent, behind = QED_UNKNOWN;
 	int r;
 
 	p->orphan = orphan;
 	if (end > p->img->nr_clusters || qed_map_next(p->used, first, end, true) < end)
 		return 0;
 	r = find_room(p, &first, &end);
-	if (r || end - first < nr)
-		return r;
-	if (end - first == nr) {
+	if (!r && end - first > nr)
+		r = find_referred(p, first + nr, end, &behind);
+	if (!r && end - first == nr)
 		orphan->table = first;
-		return 0;
-	}
-	r = find_referred(p, first + nr, end, &behind);
-	if (!r && behind != QED_UNKNOWN)
+	else if (!r && behind != QED_UNKNOWN)
 		orphan->table = behind - nr;
-	return r;
+	/* what cannot be read may belong to it, or not */
+	return r == -EIO ? 0 : r;
 }
 
 /* Are these clusters empty, and nothing refers to them? 1, 0, or an error */
@@ -284,9 +282,9 @@ static long add_parts(struct place *p, struct qed_orphan *orphan, u64 most)
 		if (end - orphan->first > p->img->table_clusters)
 			break;
 		r = is_gap(p, orphan->first + orphan->extent, orphan[i].first);
-		if (r < 0)
+		if (r < 0 && r != -EIO)
 			return r;
-		if (!r)
+		if (r <= 0)
 			break;
 		orphan[i].is_part = true;
 		orphan->extent = end - orphan->first;
@@ -416,6 +414,13 @@ static void number_orphans(struct qed_orphan *first, const struct qed_orphan *en
 	}
 }
 
+/* Is there something that cannot be read? It may be another one. */
+static bool has_unread(const struct qed_orphans *orphans, u64 first, u64 end)
+{
+	end = min_u64(end, qed_map_end(&orphans->unread));
+	return first < end && qed_map_next(&orphans->unread, first, end, true) < end;
+}
+
 /*
  * Orphans between two tables in the file get the indexes between those of the two. In
  * front of the first and behind the last table there is the beginning and the end of the
@@ -433,6 +438,9 @@ static void match_neighbours(struct qed_orphans *orphans, const struct known_tab
 		for (end = orphan + 1; end < last; end++)
 			if (next < known->nr && end->first > known->list[next].first)
 				break;
+		if (has_unread(orphans, next ? known->list[next - 1].first : 0,
+			       next < known->nr ? known->list[next].first : ~0ULL))
+			continue;
 		number_orphans(orphan, end, next ? known->list[next - 1].index : ~0ULL,
 			       next < known->nr ? known->list[next].index : limit);
 	}

@@ -177,10 +177,11 @@ int qed_read_tables(struct qed_repair *repair, unsigned int pass, bool *is_wrong
 	qed_map_clear(&repair->used);
 	r = qed_scan(repair->img, &repair->used, &repair->result->counts,
 		     repair->options->threads, &repair->progress);
-	if (r < 0)
+	if (r < 0 && r != -EREMOTEIO)
 		return qed_fail(repair, r, "cannot read the tables");
-	*is_wrong = !r;
-	if (r)
+	repair->is_unread = r == -EREMOTEIO;
+	*is_wrong = r != 1;
+	if (!*is_wrong)
 		return 0;
 
 	repair->surveys.unread = 0;

@@ -205,7 +205,7 @@ static int check_range(struct worker *w, const struct job *job, u64 offset, u64 
 		offset = job->table + (offset - job->table) / QED_PIECE_SIZE * QED_PIECE_SIZE;
 		length = min_u64(end - offset, QED_PIECE_SIZE);
 		if (qed_read_table(img, w->buf, offset, length))
-			return 0;
+			return -EREMOTEIO;
 		first = (offset - job->table) / sizeof(__le64);
 		if (!check_entries(w, w->buf, length / sizeof(__le64),
 				   limit > first ? limit - first : 0))
@@ -320,7 +320,7 @@ static int scan_pieces(struct scan *scan, __le64 *buf, struct worker *workers)
 		offset = start + (offset - start) / QED_PIECE_SIZE * QED_PIECE_SIZE;
 		length = min_u64(end - offset, QED_PIECE_SIZE);
 		if (qed_read_table(img, buf, offset, length))
-			return 0;
+			return -EREMOTEIO;
 		scan->done = (offset - start) / sizeof(__le64);
 		r = claim_tables(scan, buf, scan->done, length / sizeof(__le64));
 		if (r == 1) {

@@ -46,8 +46,8 @@ struct qed_progress {
  * Stops when something is not as it should be: see qed_walk() for what it is.
  * The map and the figures are of no use then.
  *
- * Return: 1 if there was no defect, no shared cluster, nothing beyond the size,
- * and no read error; 0 if there was; -ENOMEM; -EINTR if the user wants no more.
+ * Return: 1 if there was no defect, no shared cluster, and nothing beyond the size; 0 if
+ * there was; -EREMOTEIO if something cannot be read; -ENOMEM; -EINTR if the user wants no more.
  */
 int qed_scan(struct qed_image *img, struct qed_map *map, struct qed_counts *counts,
 	     unsigned int threads, const struct qed_progress *progress);

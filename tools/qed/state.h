@@ -51,6 +51,7 @@
  * @clusters: clusters of data to be copied
  * @has_rest: there are legal entries beyond the size in a table within it
  * @read_errors: number of them
+ * @is_unread: the tables were read again because a part could not be read, if only once
  * @leaks_inside: clusters that remain leaked, below the high-water mark
  * @extend_to: the file has to have this size, in bytes
  * @old_end: clusters that the file had before anything was copied, see QED_AF_END
@@ -82,7 +83,7 @@ struct qed_repair {
 	u64 leaks_inside;
 	u64 extend_to, old_end;
 	bool has_shared_table, has_linked, mostly_leaked;
-	bool has_partial, has_rest, declined;
+	bool has_partial, has_rest, declined, is_unread;
 	bool drops_record;
 	u64 size_before;
 	struct qed_fsck_result settled;

@@ -812,6 +812,50 @@ def orphans_unread(tmp):
 
 
 @test
+def orphans_beside_unread(tmp):
+    """what cannot be read near an orphan is a finding, and does not tell where that belongs"""
+    for table, bad in ((2, 1), (2, 2), (4, 1), (4, 4)):
+        path = written_in_order(tmp + "/a.qed", table=table)
+        with edit(path) as img:
+            lost = img.table_of(3)
+            img.disk.write(lost + bad * 4096, b"x" * 4096)
+            img.set_entry(img.table_of(0), 9, 4711)
+        lose(path, 3)
+        first = lost + bad * 4096
+        for options in (("-nf",), ("-yf", "--orphans=reconnect")):
+            trial = copy(path, tmp + "/b.qed")
+            result = report(*options, trial, status=None,
+                            env=preload(trial, eio="%d-%d" % (first, first + 4095)))
+            equal(result["exit-status"] & ~REPAIRED, LEFT | OPERATION, (table, bad, options))
+            true(result["counts"]["orphan-table"] and result["counts"]["read-error"], result["counts"])
+            equal("error" in result, False, (table, bad, options))
+            with edit(trial) as img:
+                equal(img.table_of(3), 0, "reconnected")
+                equal(img.get_entry(img.table_of(0), 9), 0 if options[0] == "-yf" else 4711, "the rest")
+
+
+@test
+def unread_again(tmp):
+    """what cannot be read again after changes is no bug of the program"""
+    path = written_in_order(tmp + "/a.qed")
+    lose(path, 3)
+    with edit(path) as img:
+        img.set_entry(img.table_of(0), 9, 4711)
+    failed = 0
+    env = {"LD_PRELOAD": os.path.join(BUILT, "disturb.so"), "FSCK_IMAGE": tmp + "/b.qed",
+           "FSCK_HOW": "eio"}
+    for number in range(1, 200):
+        trial = copy(path, tmp + "/b.qed")
+        status, _, err = fsck("-yf", "--orphans=reconnect", trial,
+                              env=dict(env, FSCK_READ=str(number)))
+        true("a bug" not in err, "read %d: %s" % (number, err))
+        failed += "cannot read the tables" in err
+        if status == REPAIRED and number > 60:
+            break
+    true(failed > 3, "%d runs failed so" % failed)
+
+
+@test
 def cut_off(tmp):
     """-y leaves an image alone whose end was cut off, unless it is told to give that up"""
     path = written_in_order(tmp + "/a.qed")
