@@ -209,28 +209,22 @@ static int copy_table_piece(struct qed_repair *repair, const struct qed_ref *ref
 static int copy_table_data(struct qed_repair *repair, const struct qed_ref *ref, u64 table)
 {
 	struct qed_image *img = repair->img;
-	u64 end = table + qed_table_bytes(img), offset = table, length;
+	u64 end = table + qed_table_bytes(img), offset = table;
 	__le64 *buf = qed_alloc_piece(img);
 	struct qed_ref copy = *ref;
+	long length = 0;
 	int r = 1;
 
 	if (!buf)
 		return qed_fail(repair, -ENOMEM, "cannot copy a table");
 	copy.table = table;
-	while (r == 1 && (offset = qed_next_data(img, offset, end)) < end) {
-		if (qed_stopped(img)) {
-			r = -EINTR;
-			break;
-		}
-		offset -= (offset - table) % QED_ALIGNMENT;
-		length = min_u64(end - offset, QED_PIECE_SIZE);
-		r = qed_fail(repair, qed_read(img, buf, offset, length), "cannot read a copy");
-		if (!r)
-			r = copy_table_piece(repair, &copy, buf, (offset - table) / 8, length / 8);
+	while (r == 1 &&
+	       (length = qed_next_piece(img, buf, QED_PIECE_SIZE, &offset, end)) > 0) {
+		r = copy_table_piece(repair, &copy, buf, (offset - table) / 8, length / 8);
 		offset += length;
 	}
 	free(buf);
-	return r;
+	return length < 0 ? qed_fail(repair, length, "cannot read a copy") : r;
 }
 
 /* Give an L1 entry a copy of its table: as copy_clusters() */

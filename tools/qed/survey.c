@@ -194,19 +194,19 @@ static int search_entry(struct search *search, u64 index, u64 entry)
 static int search_l1(struct search *search)
 {
 	struct qed_image *img = search->surveys->img;
-	u64 table = img->l1_offset, end = table + qed_l1_limit(img) * 8, offset = table, length, i;
+	u64 table = img->l1_offset, end = table + qed_l1_limit(img) * 8, offset = table, i;
+	long length;
 	int r;
 
-	while ((offset = qed_next_data(img, offset, end)) < end) {
-		offset -= (offset - table) % QED_ALIGNMENT;
-		length = min_u64(table + qed_table_bytes(img) - offset, QED_PIECE_SIZE);
-		if (qed_stopped(img))
+	while ((length = qed_next_piece(img, search->l1_buf, QED_PIECE_SIZE, &offset, end))) {
+		if (length == -EINTR)
 			return -EINTR;
-		if (qed_read_table(img, search->l1_buf, offset, length)) {
+		if (length < 0) {
 			search->surveys->unread++;
-			memset(search->l1_buf, 0, length);
+			offset += QED_PIECE_SIZE;
+			continue;
 		}
-		for (i = 0; i < length / 8 && offset + i * 8 < end; i++) {
+		for (i = 0; i < (u64)length / 8 && offset + i * 8 < end; i++) {
 			if (!search->l1_buf[i])
 				continue;
 			r = search_entry(search, (offset - table) / 8 + i,
