@@ -113,10 +113,12 @@ u64 qed_find_old_end(const struct qed_repair *repair)
 	const struct qed_image *img = repair->img;
 	u64 features = le64toh(img->header.features);
 	u64 autoclear = le64toh(img->header.autoclear_features);
+	u64 end = autoclear & QED_AF_END_MASK;
 
-	if (features & QED_F_NEED_CHECK && autoclear & QED_AF_END &&
-	    (autoclear & QED_AF_END_MASK) < img->nr_clusters)
-		return autoclear & QED_AF_END_MASK;
+	/* not what cannot have been one: no data would be before it */
+	if (features & QED_F_NEED_CHECK && autoclear & QED_AF_END && end < img->nr_clusters &&
+	    end > img->l1_offset >> img->cluster_shift)
+		return end;
 	return img->nr_clusters;
 }
 

@@ -442,6 +442,18 @@ def grown_over(tmp):
     true(number > 6, number)
 
 
+@test
+def end_that_is_none(tmp):
+    """an end of the file that cannot have been it, as of a bit that flips, is none"""
+    path = make(tmp + "/a.qed", {0: 5, 1: 5}, {5: {0: 13, 1: 14}}, {13: b"a", 14: b"b"})
+    for end in (0, 1):
+        with edit(path) as img:
+            img.hdr.features = qedimg.F_NEED_CHECK
+            img.hdr.autoclear_features = 1 << 61 | end
+            img.write_header()
+        keeps_all(copy(path, tmp + "/b.qed"))
+
+
 # ---------------------------------------------------------------------------------------------
 # Images that were made to be slow
 # ---------------------------------------------------------------------------------------------
