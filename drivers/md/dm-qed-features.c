@@ -42,6 +42,28 @@ static int parse_host(struct dm_arg_set *as, struct qed_features *f, char **erro
 	return -EINVAL;
 }
 
+/* A feature that has no value */
+static bool *find_flag(struct qed_features *f, const char *word)
+{
+	const struct {
+		const char *word;
+		bool *flag;
+	} flags[] = {
+		{ "read_only", &f->read_only },
+		{ "error_if_no_space", &f->error_if_no_space },
+		{ "ignore_discard", &f->ignore_discard },
+		{ "no_discard_passdown", &f->no_discard_passdown },
+		{ "known_zeroes", &f->known_zeroes },
+		{ "takeover", &f->takeover },
+	};
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(flags); i++)
+		if (!strcasecmp(word, flags[i].word))
+			return flags[i].flag;
+	return NULL;
+}
+
 static int parse_feature(struct dm_arg_set *as, struct qed_features *f,
 			 char **error)
 {
@@ -52,29 +74,10 @@ static int parse_feature(struct dm_arg_set *as, struct qed_features *f,
 		0, QED_MAX_COMMIT_MS, "Invalid commit_interval"
 	};
 	const char *arg = dm_shift_arg(as);
+	bool *flag = find_flag(f, arg);
 
-	if (!strcasecmp(arg, "read_only")) {
-		f->read_only = true;
-		return 0;
-	}
-	if (!strcasecmp(arg, "error_if_no_space")) {
-		f->error_if_no_space = true;
-		return 0;
-	}
-	if (!strcasecmp(arg, "ignore_discard")) {
-		f->ignore_discard = true;
-		return 0;
-	}
-	if (!strcasecmp(arg, "no_discard_passdown")) {
-		f->no_discard_passdown = true;
-		return 0;
-	}
-	if (!strcasecmp(arg, "known_zeroes")) {
-		f->known_zeroes = true;
-		return 0;
-	}
-	if (!strcasecmp(arg, "takeover")) {
-		f->takeover = true;
+	if (flag) {
+		*flag = true;
 		return 0;
 	}
 	if (!strcasecmp(arg, "host"))
