@@ -1,0 +1,143 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# Those who know no record use an image: QEMU, and older versions of dm-qed.
+
+# shellcheck source=lib.sh
+. "$(dirname "$0")/lib.sh"
+# shellcheck source=paths.sh
+. "$(dirname "$0")/paths.sh"
+
+# QEMU knows no record: it reads such an image, and clears the bit when it writes.
+t_qemu() {
+	need qemu-img qemu-io
+	file
+	qemu-img check -q -f qed "$img" >"$tmp/check.log" || [ $? = 3 ] ||
+		fail "QEMU finds errors: $(cat "$tmp/check.log")"
+	qemu-io -r -f qed -c "read -P 0x11 0 $c" "$img" >"$tmp/qemu-io.log"
+	has_record "$img" || fail "QEMU has cleared bit 63 without writing"
+	# it allocates at the end
+	truncate -s $((10 * c)) "$img"
+	qemu-io -f qed -c "write -P 0x22 $((10 * c)) $c" "$img" >"$tmp/qemu-io.log"
+	truncate -s 128M "$img"
+	is "$(blk u64 "$img" 32)" 0 "the autoclear bits after QEMU"
+	qed q "$one"
+	is "$(status q zeroed)" 0 "the clusters known to be zero"
+	io "$dev" "read:0:$c:0x11" "read:$((10 * c)):$c:0x22" "write:$c:$c:0x33" flush
+	dm_remove q
+	sync
+	is "$(blk u64 "$img" 32)" "$bit63" "the autoclear bits"
+	qemu-img check -q -f qed "$img" || [ $? = 3 ] || fail "QEMU finds errors"
+	sound "$img"
+}
+
+# It does not clear it if it opens the image to read, and then to write: as that of a backing file,
+# for a commit into it. Then the file has become longer.
+t_qemu_reopen() {
+	local loop
+
+	need qemu-img qemu-io
+	file
+	is "$(blk u64 "$img" 472)" 10 "the end in the record"
+	# its own size, as QEMU has no use for a device
+	truncate -s $((10 * c)) "$img"
+	qedimg record "$img" host=first end=10
+	qemu-img create -q -f qed -b "$img" -F qed "$tmp/over.qed"
+	qemu-io -f qed -c "write -P 0x22 $((2 * c)) $c" "$tmp/over.qed" >"$tmp/qemu-io.log"
+	qemu-img commit -q "$tmp/over.qed"
+	# others may clear it
+	has_record "$img" || return 0
+	is "$(blk u64 "$img" 472)" 10 "the end in the record"
+	at_least "$(stat -c %s "$img")" $((11 * c)) "the length of the file"
+	truncate -s 128M "$img"
+	loop "$img"
+	loop=$dev
+	linear l "$loop"
+	qed q "$dev"
+	io "$dev" "read:$((2 * c)):$c:0x22" "write:$((8 * c)):$((4 * c)):0x33" flush \
+		"read:$((2 * c)):$c:0x22"
+	is "$(status q mode)" rw "the mode"
+	dm_remove q
+	sound "$img"
+}
+
+# Whoever repairs an image that is active clears NEED_CHECK and bit 63. Then the record is void.
+t_qemu_check() {
+	need qemu-img
+	file
+	kmsg_mark
+	qed q "$one"
+	io "$dev" "write:$c:$c:0x22" flush
+	is_dirty "$img"
+	qemu-img check -q -r all -f qed "$img" >"$tmp/check.log" || true
+	is "$(blk u64 "$img" 32)" 0 "the autoclear bits after QEMU"
+	is_clean "$img"
+	io "$dev" "write:$((2 * c)):$c:0x33" flush "read:0:$c:0x11" "read:$c:$c:0x22"
+	dm_suspend q
+	matches "$(kmsg)" 'somebody else has cleared bit 63: the record is void' "the kernel's log"
+	is "$(blk u64 "$img" 32)" 0 "the autoclear bits after that"
+	is_clean "$img"
+	dm_resume q
+	is "$(status q zeroed)" 0 "the clusters known to be zero"
+	is_active "$img" || fail "there is no active record"
+	io "$dev" "read:$((2 * c)):$c:0x33" "write:$((3 * c)):$c:0x44" flush
+	dm_remove q
+	sound "$img"
+}
+
+# It is not set again when NEED_CHECK is.
+t_qemu_idle() {
+	file
+	kmsg_mark
+	qed q "$one"
+	io "$dev" "write:$c:$c:0x22" flush
+	wait_for 20 is_clean "$img"
+	no_record "$img"
+	io "$dev" "write:$((2 * c)):$c:0x33" flush
+	is_dirty "$img"
+	is "$(blk u64 "$img" 32)" 0 "the autoclear bits"
+	matches "$(kmsg)" 'somebody else has cleared bit 63: the record is void' "the kernel's log"
+	dm_remove q
+	is "$(blk u64 "$img" 32)" 0 "the autoclear bits"
+	sound "$img"
+}
+
+# Somebody who knows no record opens the image to write while it is being activated.
+t_void_at_load() {
+	local lower pid
+
+	need_target delay
+	file
+	dm l "0 128 linear $one 0"$'\n'"128 $(($(sectors_of "$one") - 128)) delay $one 128 3000 $one 128 0"
+	lower=$dev
+	dm q "0 $((64 * mb / 512)) error"
+	q=$dev
+	dm_load q "$(table "$lower")"
+	bg "$bin/blk" dm resume "$pre-q"
+	pid=$!
+	sleep 1
+	# QEMU would: the bit is cleared, and the table gets a cluster behind the last one
+	is "$(blk u64 "$img" 472)" 10 "the end in the record"
+	no_record "$img"
+	blk poke "$img" $((5 * c + 600 * 8)) $((10 * c))
+	dd if=/dev/urandom of="$img" bs="$c" seek=10 count=1 conv=notrunc status=none
+	sync
+	kmsg_mark
+	! wait "$pid" || fail "activated"
+	matches "$(kmsg)" 'somebody else has written the header while the image was loaded' \
+		"the kernel's log"
+	is "$(status q mode)" fail "the mode"
+	is "$(blk u64 "$img" 32)" 0 "the autoclear bits"
+	dm_resume q
+	io "$q" "write:$((8 * c)):$c:0x99" flush
+	dm_remove q
+	sync
+	[ "$(blk u64 "$img" $((10 * c)))" != 11068046444225730969 ] ||
+		fail "the cluster that somebody else has mapped is overwritten"
+}
+
+run t_qemu "QEMU reads images with a record, and clears bit 63 to write" \
+	t_qemu_reopen "... but not if it has opened them to read before" \
+	t_qemu_check "qemu-img check -r all on an active image" \
+	t_qemu_idle "bit 63 is not set again if somebody else has cleared it" \
+	t_void_at_load "one who knows no record, during the activation"
