@@ -253,6 +253,21 @@ void qed_block_clean(struct qed_block *block)
 	cache->nr_dirty--;
 }
 
+struct qed_block *qed_cache_next(struct qed_cache *cache, unsigned long bucket,
+				 u64 from)
+{
+	struct qed_block *block, *next = NULL;
+
+	spin_lock_irq(&cache->lock);
+	hlist_for_each_entry(block, &cache->buckets[bucket], hash)
+		if (block->nr >= from && (!next || block->nr < next->nr))
+			next = block;
+	if (next)
+		qed_block_pin(next);
+	spin_unlock_irq(&cache->lock);
+	return next;
+}
+
 struct qed_block *qed_cache_get(struct qed_cache *cache, u64 nr)
 {
 	struct qed_block *block;

@@ -209,6 +209,13 @@ struct qed_block *qed_cache_find(struct qed_cache *cache, u64 nr);
 
 /* Pin the block if it is cached. Context: Any. */
 struct qed_block *qed_cache_get(struct qed_cache *cache, u64 nr);
+
+/*
+ * Pin the first block from @from on that is in this bucket, or return NULL. Context:
+ * Process, may sleep.
+ */
+struct qed_block *qed_cache_next(struct qed_cache *cache, unsigned long bucket,
+				 u64 from);
 void qed_cache_put(struct qed_cache *cache, struct qed_block *block);
 
 /* Context: Any, caller holds the lock. */

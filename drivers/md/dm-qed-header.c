@@ -9,6 +9,7 @@
 #include <linux/jiffies.h>
 #include <linux/mutex.h>
 
+#include "dm-qed-compare.h"
 #include "dm-qed-header.h"
 #include "dm-qed-record.h"
 #include "dm-qed-sync.h"
@@ -173,6 +174,12 @@ int qed_header_judge(struct qed_meta *meta, const struct qed_load_args *args)
 	return 0;
 }
 
+/* Has somebody else cleared bit 63 since it was loaded? Caller holds header_mutex. */
+static bool is_void(struct qed_meta *meta)
+{
+	return !meta->recording && qed_record_has_room(meta->header);
+}
+
 /* The record was void: so it is from now on, or it would say what is not known. */
 static void record_voided(struct qed_meta *meta)
 {
@@ -215,6 +222,21 @@ static int image_lost(struct qed_meta *meta, enum qed_record_change change)
 	return -EROFS;
 }
 
+/*
+ * Whoever has cleared bit 63 may have checked the image, or written to it, now or since
+ * then. If that is in the tables those in memory are old, and free is what is not. Caller
+ * holds header_mutex; overwrites next.
+ */
+static int look_at_tables(struct qed_meta *meta)
+{
+	int r = qed_compare_tables(meta, meta->next);
+
+	if (r != -EUCLEAN)
+		return r;
+	qed_meta_fail(meta, "somebody else has changed the tables");
+	return -EROFS;
+}
+
 /* As it is on the device, into next. Caller holds header_mutex. */
 static int header_reread(struct qed_meta *meta)
 {
@@ -239,8 +261,7 @@ static int header_look(struct qed_meta *meta, bool paused)
 		return r;
 	change = qed_record_compare(meta->next, meta->header, meta->owner.id);
 	/* Nor what since it is void. */
-	if (paused && !meta->recording && qed_record_has_room(meta->header) &&
-	    change == QED_RECORD_SAME)
+	if (paused && is_void(meta) && change == QED_RECORD_SAME)
 		change = QED_RECORD_VOID;
 	if (change == QED_RECORD_SAME)
 		return 0;
@@ -250,7 +271,10 @@ static int header_look(struct qed_meta *meta, bool paused)
 	return 0;
 }
 
-/* Look before each write: then the header is in next, to be changed. */
+/*
+ * Look before each write: then the header is in next, to be changed. Who has opened the
+ * image to write and has it still leaves no other trace than in the tables.
+ */
 static int header_begin(struct qed_meta *meta)
 {
 	int r;
@@ -258,6 +282,8 @@ static int header_begin(struct qed_meta *meta)
 	lockdep_assert_held(&meta->header_mutex);
 
 	r = header_look(meta, false);
+	if (!r && is_void(meta))
+		r = look_at_tables(meta);
 	if (!r)
 		memcpy(meta->next, meta->header, QED_BLOCK_SIZE);
 	meta->record.device_size = bdev_nr_bytes(meta->bdev);
@@ -314,11 +340,18 @@ int qed_header_look(struct qed_meta *meta)
 	return r;
 }
 
+/* Whoever has just cleared bit 63 may have cleared NEED_CHECK, too: it is set again. */
 void qed_header_glance(struct qed_meta *meta)
 {
+	bool was_void;
+	int r = -EROFS;
+
 	mutex_lock(&meta->header_mutex);
+	was_void = is_void(meta);
 	if (!READ_ONCE(meta->frozen))
-		header_look(meta, false);
+		r = header_look(meta, false);
+	if (!r && is_void(meta) && !was_void && !header_begin(meta))
+		header_update(meta);
 	mutex_unlock(&meta->header_mutex);
 }
 

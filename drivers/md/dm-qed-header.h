@@ -9,7 +9,8 @@
  * each write of the header it is read again; if it cannot be read it is not written, either.
  * If somebody else has taken the image, or it is not there any more, there is no write, and
  * the metadata fails. If somebody has cleared bit 63, and done nothing else to the header, the
- * record is void, and not written any more; writing goes on.
+ * record is void, and not written any more; writing goes on as long as the tables are those in
+ * memory, which are looked at before each write of the header, in what was the device by then.
  */
 
 #ifndef DM_QED_HEADER_H

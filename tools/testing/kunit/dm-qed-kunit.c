@@ -67,6 +67,7 @@ static int hooked_submit_wait(struct bio *bio)
 #include "dm-qed-trim.c"
 #include "dm-qed-scan.c"
 #include "dm-qed-sync.c"
+#include "dm-qed-compare.c"
 #include "dm-qed-header.c"
 #include "dm-qed-l1.c"
 #include "dm-qed-lookup.c"

@@ -85,6 +85,88 @@ t_qemu_check() {
 	sound "$img"
 }
 
+# ... which is set again, as the image is in use.
+t_qemu_check_busy() {
+	local i
+
+	need qemu-img
+	file
+	qed q "$one"
+	io "$dev" "write:$c:$c:0x22" flush
+	is_dirty "$img"
+	qemu-img check -q -r all -f qed "$img" >"$tmp/check.log" || true
+	is_clean "$img"
+	for ((i = 0; i < 60; i++)); do
+		io "$dev" "write:$(((i + 2) * c)):$c:0x22" flush
+		! is_dirty "$img" || return 0
+		sleep 0.5
+	done
+	fail "NEED_CHECK is clear still"
+}
+
+# QEMU writes to an image that a device has which is idle: tables in memory are old by then.
+t_qemu_writes() {
+	need qemu-io
+	file
+	qed q "$one"
+	q=$dev
+	io "$q" "read:0:$c:0x11"
+	qemu-io -f qed -c "write -P 0x22 $((2 * c)) $c" "$img" >"$tmp/qemu-io.log"
+	stays_away 'somebody else has changed the tables'
+	truncate -s 192M "$img"
+	losetup -c "$two"
+	qed p "$two"
+	io "$dev" "read:0:$c:0x11" "read:$((2 * c)):$c:0x22" "read:$c:$c:0" "write:$c:$c:0x33" flush
+	dm_remove p
+	sound "$img"
+}
+
+# ... with tables that are not in memory. What they refer to is what the device grows by.
+t_qemu_allocates() {
+	need qemu-io
+	file
+	qed q "$one"
+	q=$dev
+	qemu-io -f qed -c "write -P 0x22 $((33 * mb)) $c" -c "write -P 0x22 $((2 * c)) $c" "$img" \
+		>"$tmp/qemu-io.log"
+	sync
+	truncate -s 192M "$img"
+	losetup -c "$one"
+	is "$(sectors_of "$one")" $((192 * mb / 512)) "the sectors of the device"
+	stays_away 'somebody else has changed the tables|defective table'
+	losetup -c "$two"
+	qed p "$two"
+	io "$dev" "read:0:$c:0x11" "read:$((2 * c)):$c:0x22" "read:$((33 * mb)):$c:0x22"
+	dm_remove p
+	sound "$img"
+}
+
+# What the device grows by may be in use by whoever has cleared bit 63.
+t_void_grown() {
+	local total
+
+	file
+	qed q "$one"
+	q=$dev
+	total=$(status q total)
+	no_record "$img"
+	truncate -s 192M "$img"
+	losetup -c "$one"
+	kmsg_mark
+	refused dmsetup message "$pre-q" 0 grow
+	matches "$(kmsg)" 'not larger before it is activated again' "the kernel's log"
+	is "$(status q total)" "$total" "the number of clusters"
+	is "$(status q mode)" rw "the mode"
+	io "$q" "write:$c:$c:0x22" flush
+	refused dmsetup message "$pre-q" 0 grow
+	is "$(status q total)" "$total" "the number of clusters"
+	dm_remove q
+	qed q "$one"
+	is "$(status q total)" $((192 * mb / c)) "the number of clusters of the next one"
+	dm_remove q
+	sound "$img"
+}
+
 # It is not set again when NEED_CHECK is.
 t_qemu_idle() {
 	file
@@ -139,5 +221,9 @@ t_void_at_load() {
 run t_qemu "QEMU reads images with a record, and clears bit 63 to write" \
 	t_qemu_reopen "... but not if it has opened them to read before" \
 	t_qemu_check "qemu-img check -r all on an active image" \
+	t_qemu_check_busy "... after which NEED_CHECK is set again" \
+	t_qemu_writes "QEMU writes to an active image" \
+	t_qemu_allocates "... which grows" \
+	t_void_grown "a device that grows when bit 63 has been cleared" \
 	t_qemu_idle "bit 63 is not set again if somebody else has cleared it" \
 	t_void_at_load "one who knows no record, during the activation"
