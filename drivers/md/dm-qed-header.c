@@ -383,6 +383,34 @@ u64 qed_header_size(struct qed_meta *meta)
 	return size;
 }
 
+/* Without space the next activation finds a record of another size, and scans first. */
+static int header_grow(struct qed_meta *meta)
+{
+	int r = -EROFS;
+
+	if (!READ_ONCE(meta->frozen) && !is_void(meta))
+		r = header_begin(meta);
+	if (!r && meta->recording)
+		r = header_update(meta);
+	if (r == -ENOSPC)
+		r = 0;
+	if (!is_void(meta))
+		return r;
+	DMWARN_LIMIT("%s: not larger before another activation: somebody else has cleared bit 63",
+		     meta->client->name);
+	return -EBUSY;
+}
+
+int qed_header_grow(struct qed_meta *meta)
+{
+	int r;
+
+	mutex_lock(&meta->header_mutex);
+	r = header_grow(meta);
+	mutex_unlock(&meta->header_mutex);
+	return r;
+}
+
 int qed_header_set_size(struct qed_meta *meta, u64 size)
 {
 	int r = -EROFS;

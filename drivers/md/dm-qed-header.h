@@ -100,6 +100,19 @@ void qed_header_glance(struct qed_meta *meta);
 /* The size of the guest's disk that it has, in bytes. Context: Process, may sleep. */
 u64 qed_header_size(struct qed_meta *meta);
 
+/**
+ * qed_header_grow() - write that the image device has grown
+ * @meta: the metadata
+ *
+ * Before what it has grown by is used: else that would not be told from what somebody has
+ * added who keeps no record, see qed_header_judge(). What it was larger by before somebody
+ * cleared bit 63 may be in use by him, and is not ours.
+ *
+ * Context: Process context, may sleep; not with mode_mutex.
+ * Return: 0, -EBUSY if bit 63 has been cleared, -EROFS, or the error of the device.
+ */
+int qed_header_grow(struct qed_meta *meta);
+
 /* Write another size of the guest's disk, in bytes. Returns like qed_meta_resize(). */
 int qed_header_set_size(struct qed_meta *meta, u64 size);
 

@@ -421,25 +421,6 @@ struct qed_flushes *qed_meta_flushes(struct qed_meta *meta)
 	return &meta->flushes;
 }
 
-int qed_meta_grow(struct qed_meta *meta)
-{
-	u64 nr = bdev_nr_bytes(meta->bdev) >> meta->geo.cluster_shift;
-	unsigned int noio;
-	int r;
-
-	/*
-	 * An entry that refers to what was behind the end of the device is wrong, which the
-	 * scan could not tell any more if that were in use by now.
-	 */
-	if (!meta->space || !READ_ONCE(meta->known))
-		return 0;
-	/* Writes wait for it, so memory must not wait for them. */
-	noio = memalloc_noio_save();
-	r = qed_space_grow(meta->space, nr);
-	memalloc_noio_restore(noio);
-	return r;
-}
-
 void qed_meta_get_stats(struct qed_meta *meta, struct qed_meta_stats *stats)
 {
 	struct qed_cache *cache = &meta->cache;

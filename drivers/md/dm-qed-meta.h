@@ -582,13 +582,25 @@ void qed_meta_flush_failed(struct qed_meta *meta);
 unsigned long qed_meta_idle(struct qed_meta *meta, unsigned long idle);
 
 /**
+ * qed_meta_see_growth() - look at the size of the image device, and write a new one
+ * @meta: the loaded metadata
+ * @nr: the clusters that it has, for qed_meta_grow() if this succeeds
+ *
+ * Context: Process context, may sleep; not with a lock that the client's failed() takes.
+ * Return: 0, -EBUSY if somebody else may use what it has grown by, -EROFS, or the error of
+ * the device.
+ */
+int qed_meta_see_growth(struct qed_meta *meta, u64 *nr);
+
+/**
  * qed_meta_grow() - follow the growth of the image device
  * @meta: the loaded metadata
+ * @nr: the clusters that it has now, by qed_meta_see_growth()
  *
  * Context: Process context, may sleep.
  * Return: 1 if there is more space now, 0, or -ENOMEM.
  */
-int qed_meta_grow(struct qed_meta *meta);
+int qed_meta_grow(struct qed_meta *meta, u64 nr);
 
 /* Context: Process context; valid, with zeroes, while nothing is loaded. */
 void qed_meta_get_stats(struct qed_meta *meta, struct qed_meta_stats *stats);

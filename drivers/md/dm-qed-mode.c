@@ -79,11 +79,14 @@ void qed_retry_nospace(struct qed *qed)
 
 int qed_grow(struct qed *qed)
 {
-	int r;
+	u64 nr;
+	int r = qed_meta_see_growth(qed->meta, &nr);
 
+	if (r)
+		return r;
 	/* Who finds that it has grown already finds that the writes have been told, too. */
 	mutex_lock(&qed->mode_mutex);
-	r = qed_meta_grow(qed->meta);
+	r = qed_meta_grow(qed->meta, nr);
 	if (r > 0) {
 		DMINFO("%s: the image device has %llu clusters now",
 		       qed_name(qed), qed_space_nr(qed_meta_space(qed->meta)));

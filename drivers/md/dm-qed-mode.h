@@ -158,7 +158,7 @@ void qed_retry_nospace(struct qed *qed);
  * as nospace_seq tells on return, whoever it was that has seen the growth first.
  *
  * Context: Process context, may sleep; memory does not wait for I/O.
- * Return: 1 if there is more space, 0, or -ENOMEM.
+ * Return: 1 if there is more space, 0, -ENOMEM, or as qed_meta_see_growth().
  */
 int qed_grow(struct qed *qed);
 

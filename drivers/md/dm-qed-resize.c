@@ -1,16 +1,25 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Another size of the guest's disk: see qed_meta_resize() in dm-qed-meta.h.
+ * Another size of the guest's disk, and of the image device: see qed_meta_resize() and
+ * qed_meta_grow() in dm-qed-meta.h.
  */
 
+#include <linux/blkdev.h>
 #include <linux/device-mapper.h>
 #include <linux/err.h>
+#include <linux/sched/mm.h>
 #include <linux/string.h>
 
 #include "dm-qed-header.h"
+#include "dm-qed-space-build.h"
 #include "dm-qed-sync.h"
 
 #define DM_MSG_PREFIX "qed"
+
+/*----------------------------------------------------------------
+ * The guest's disk
+ *----------------------------------------------------------------
+ */
 
 static bool is_zero_block(const struct qed_block *block, unsigned int from)
 {
@@ -86,4 +95,40 @@ int qed_meta_resize(struct qed_meta *meta, u64 sectors)
 	if (r)
 		return r;
 	return qed_header_set_size(meta, geo.image_size);
+}
+
+/*----------------------------------------------------------------
+ * The image device
+ *----------------------------------------------------------------
+ */
+
+/*
+ * An entry that refers to what was behind the end of the device is wrong, which the scan
+ * could not tell any more if that were in use by now.
+ */
+static bool may_grow(struct qed_meta *meta)
+{
+	return meta->space && READ_ONCE(meta->known);
+}
+
+int qed_meta_see_growth(struct qed_meta *meta, u64 *nr)
+{
+	*nr = bdev_nr_bytes(meta->bdev) >> meta->geo.cluster_shift;
+	if (!may_grow(meta) || *nr <= qed_space_nr(meta->space))
+		return 0;
+	return qed_header_grow(meta);
+}
+
+int qed_meta_grow(struct qed_meta *meta, u64 nr)
+{
+	unsigned int noio;
+	int r;
+
+	if (!may_grow(meta))
+		return 0;
+	/* Writes wait for it, so memory must not wait for them. */
+	noio = memalloc_noio_save();
+	r = qed_space_grow(meta->space, nr);
+	memalloc_noio_restore(noio);
+	return r;
 }

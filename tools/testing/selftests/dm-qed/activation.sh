@@ -230,6 +230,29 @@ t_crashed() {
 	sound "$disk"
 }
 
+# So it is of a device that has grown: the record says so before that is used.
+t_crashed_grown() {
+	stack 4
+	dm_swap l "0 $((size / 2)) linear $disk 0"
+	qed q "$lower"
+	io "$dev" "write:$hole:$c:0x22" flush
+	dm_swap l "0 $size linear $disk 0"
+	dmsetup message "$pre-q" 0 grow
+	is "$(status q total)" $((size * 512 / c)) "the number of clusters"
+	io "$dev" "write:$((hole + c)):$c:0x33" flush
+	dm_swap l "0 $size error"
+	dm_remove q
+	is_dirty "$disk"
+	slow 3000
+	qed_at_once q "$lower"
+	is_scanning q || fail "it has been scanned first"
+	let_go
+	scanned q
+	io "$dev" "read:$hole:$c:0x22" "read:$((hole + c)):$c:0x33"
+	dm_remove q
+	sound "$disk"
+}
+
 # stops COMMAND...: this ends a scan at once, whatever is left of it
 stops() {
 	io_start "$disk"
@@ -525,6 +548,7 @@ run t_ready "reads and writes in place before the scan" \
 	t_recorded "... nor if the record does" \
 	t_recorded_again "... which needs no scan to be written again" \
 	t_crashed "NEED_CHECK is left alone by it, until the scan has ended" \
+	t_crashed_grown "... also if the device had grown" \
 	t_stopped "suspend, removal and reload end a scan" \
 	t_requeued "suspend without flush takes writes back that wait for it" \
 	t_flushed "suspend with a flush waits for these" \

@@ -154,7 +154,7 @@ t_void_grown() {
 	losetup -c "$one"
 	kmsg_mark
 	refused dmsetup message "$pre-q" 0 grow
-	matches "$(kmsg)" 'not larger before it is activated again' "the kernel's log"
+	matches "$(kmsg)" 'not larger before another activation' "the kernel's log"
 	is "$(status q total)" "$total" "the number of clusters"
 	is "$(status q mode)" rw "the mode"
 	io "$q" "write:$c:$c:0x22" flush
