@@ -564,10 +564,18 @@ void qed_meta_destroy(struct qed_meta *meta)
 
 int qed_meta_module_init(void)
 {
-	return qed_cache_module_init();
+	int r = qed_walk_module_init();
+
+	if (r)
+		return r;
+	r = qed_cache_module_init();
+	if (r)
+		qed_walk_module_exit();
+	return r;
 }
 
 void qed_meta_module_exit(void)
 {
 	qed_cache_module_exit();
+	qed_walk_module_exit();
 }

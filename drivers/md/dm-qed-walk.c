@@ -16,6 +16,13 @@
 
 #define DM_MSG_PREFIX "qed"
 
+/*
+ * Of all devices. Not the workqueue of the scan: a walk may have to wait for a commit, which
+ * waits for what is on that, and there may be a single worker. Nobody waits for a walk to
+ * begin, so it needs none of its own.
+ */
+static struct workqueue_struct *walk_wq;
+
 /* Let the walk pass an L2 block, or a table that is not there. */
 static int check_block_nr(struct qed_meta *meta, u64 nr)
 {
@@ -145,7 +152,7 @@ int qed_meta_check(struct qed_meta *meta)
 	if (r)
 		vfree(seen);
 	else
-		queue_work(meta->scan_wq, &meta->check_work);
+		queue_work(walk_wq, &meta->check_work);
 	return r;
 }
 
@@ -157,6 +164,19 @@ void qed_walk_init(struct qed_meta *meta)
 
 void qed_walk_stop(struct qed_meta *meta)
 {
-	flush_work(&meta->check_work);
+	/* Without memory for a worker it may not have begun, and is not waited for. */
+	if (cancel_work_sync(&meta->check_work))
+		check_end(meta, QED_CHECK_NONE);
 	flush_work(&meta->result_work);
+}
+
+int qed_walk_module_init(void)
+{
+	walk_wq = alloc_workqueue("dm-qed-check", WQ_UNBOUND, 0);
+	return walk_wq ? 0 : -ENOMEM;
+}
+
+void qed_walk_module_exit(void)
+{
+	destroy_workqueue(walk_wq);
 }

@@ -14,4 +14,7 @@ void qed_walk_init(struct qed_meta *meta);
 /* Wait for the walk and its result, once scan_stop is set. Context: Process. */
 void qed_walk_stop(struct qed_meta *meta);
 
+int qed_walk_module_init(void);
+void qed_walk_module_exit(void);
+
 #endif /* DM_QED_WALK_H */

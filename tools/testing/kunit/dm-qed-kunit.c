@@ -833,6 +833,47 @@ enum {
 	MANY = 16,
 };
 
+static void completes(struct work_struct *work)
+{
+	complete(&container_of(work, struct throttled, work)->done);
+}
+
+/*
+ * A check waits for a block of the cache, as when all of them are dirty. What a commit may wait
+ * for goes on meanwhile, also with a single worker.
+ */
+static void walk_waits(struct kunit *test)
+{
+	struct txn_test *t = test->priv;
+	struct workqueue_struct *own = t->meta->scan_wq;
+	unsigned int nr = t->meta->cache.max_blocks, i;
+	struct qed_block **blocks = kunit_kcalloc(test, nr, sizeof(*blocks), GFP_KERNEL);
+	struct throttled other;
+
+	KUNIT_ASSERT_NOT_NULL(test, blocks);
+	for (i = 0; i < nr; i++)
+		blocks[i] = qed_cache_alloc(&t->meta->cache);
+	t->meta->scan_wq = alloc_ordered_workqueue("dm-qed-kunit", WQ_MEM_RECLAIM);
+	KUNIT_EXPECT_EQ(test, 0, qed_meta_check(t->meta));
+	msleep(100);
+	KUNIT_EXPECT_EQ(test, t->meta->check.state, QED_CHECK_RUNNING);
+
+	init_completion(&other.done);
+	INIT_WORK_ONSTACK(&other.work, completes);
+	qed_meta_queue_work(t->meta, &other.work);
+	KUNIT_EXPECT_NE(test, 0, wait_for_completion_timeout(&other.done, 2 * HZ));
+
+	for (i = 0; i < nr; i++)
+		qed_cache_discard(&t->meta->cache, blocks[i]);
+	flush_work(&other.work);
+	destroy_work_on_stack(&other.work);
+	flush_work(&t->meta->check_work);
+	flush_work(&t->meta->result_work);
+	KUNIT_EXPECT_EQ(test, t->meta->check.state, QED_CHECK_DONE);
+	destroy_workqueue(t->meta->scan_wq);
+	t->meta->scan_wq = own;
+}
+
 /* One commit is enough for all who wait for one. */
 static void unmap_throttled_many(struct kunit *test)
 {
@@ -992,6 +1033,7 @@ static struct kunit_case txn_cases[] = {
 	KUNIT_CASE(unmap_unloaded),
 	KUNIT_CASE(unmap_throttled),
 	KUNIT_CASE(unmap_throttled_many),
+	KUNIT_CASE(walk_waits),
 	KUNIT_CASE(check_counts),
 	{}
 };
