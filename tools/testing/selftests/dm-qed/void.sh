@@ -31,6 +31,82 @@ t_qemu() {
 	sound "$img"
 }
 
+crash() {
+	dm_swap l "0 $(sectors_of "$one") error"
+	dm_remove q
+	dm_remove l
+}
+
+# end_KIND: the device q has something at $c, and has ended in that way
+end_clean() {
+	layered
+	dm_remove q
+}
+
+end_crash() {
+	layered
+	crash
+}
+
+end_takeover() {
+	file
+	elsewhere first
+	linear l "$one"
+	qed q "$dev" host second takeover
+	io "$dev" "write:$c:$c:0x22" flush
+	crash
+}
+
+end_growth() {
+	file
+	linear l "$one" $((65 * mb / 512))
+	qed q "$dev"
+	dm_swap l "0 $(sectors_of "$one") linear $one 0"
+	dmsetup message "$pre-q" 0 grow
+	is "$(status q total)" $((128 * mb / c)) "the number of clusters"
+	io "$dev" "write:$c:$c:0x22" flush
+	crash
+}
+
+end_ahead() {
+	layered zero_ahead 16
+	commit q
+	wait_for 20 not status_is q ahead 0
+	dm_remove q
+}
+
+checks() {
+	qemu-img check -q -f qed "$img" >"$tmp/check.log" || [ $? = 3 ] ||
+		fail "QEMU finds errors: $(cat "$tmp/check.log")"
+}
+
+# QEMU opens, checks and writes what is left in each of these ways, and the record is void then.
+t_end() {
+	need qemu-img qemu-io
+	"end_$1"
+	sync
+	has_record "$img" || fail "there is no record"
+	checks
+	qemu-io -r -f qed -c "read -P 0x11 0 $c" -c "read -P 0x22 $c $c" "$img" >"$tmp/qemu-io.log"
+	! grep -q failed "$tmp/qemu-io.log" || fail "QEMU reads something else"
+	has_record "$img" || fail "QEMU has cleared bit 63 without writing"
+	qemu-io -f qed -c "write -P 0x33 $((10 * c)) $c" "$img" >"$tmp/qemu-io.log"
+	is "$(blk u64 "$img" 32)" 0 "the autoclear bits after QEMU"
+	is_clean "$img"
+	checks
+	truncate -s 192M "$img"
+	losetup -c "$two"
+	kmsg_mark
+	qed q "$two" known_zeroes
+	! kmsg | grep -q 'taken over' || fail "the record counts: $(kmsg)"
+	is "$(status q zeroed)" 0 "the clusters known to be zero"
+	io "$dev" "read:0:$c:0x11" "read:$c:$c:0x22" "read:$((10 * c)):$c:0x33" \
+		"write:$((2 * c)):$((8 * c)):0x44" flush "read:$((10 * c)):$c:0x33"
+	dm_remove q
+	checks
+	sound "$img"
+}
+
 # It does not clear it if it opens the image to read, and then to write: as that of a backing file,
 # for a commit into it. Then the file has become longer.
 t_qemu_reopen() {
@@ -219,6 +295,11 @@ t_void_at_load() {
 }
 
 run t_qemu "QEMU reads images with a record, and clears bit 63 to write" \
+	"t_end clean" "... left clean" \
+	"t_end crash" "... after a crash" \
+	"t_end takeover" "... that was taken over" \
+	"t_end growth" "... whose device has grown" \
+	"t_end ahead" "... with zeroes ahead" \
 	t_qemu_reopen "... but not if it has opened them to read before" \
 	t_qemu_check "qemu-img check -r all on an active image" \
 	t_qemu_check_busy "... after which NEED_CHECK is set again" \
