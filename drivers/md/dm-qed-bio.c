@@ -102,7 +102,7 @@ struct bio *qed_clone_bio(struct qed *qed, struct qed_io *io,
 {
 	struct bio *bio = io_bio(io), *clone;
 
-	clone = bio_alloc_clone(qed->bdev, bio, GFP_NOIO, &qed->clones);
+	clone = bio_alloc_clone(to->bdev, bio, GFP_NOIO, &qed->clones);
 	bio_trim(clone, 0, to->nr);
 	qed_clone_init(clone, io, cell, to);
 	bio_advance(bio, to->nr << SECTOR_SHIFT);
@@ -128,7 +128,7 @@ int qed_submit_head(struct qed *qed, struct qed_io *io,
 	io->hold = to->hold;
 	io->end_io = bio->bi_end_io;
 	bio->bi_end_io = io_endio;
-	bio_set_dev(bio, qed->bdev);
+	bio_set_dev(bio, to->bdev);
 	prepare_bio(bio, io, to->sector);
 	qed_io_submit(io, NULL);
 	return 1;

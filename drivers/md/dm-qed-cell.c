@@ -9,6 +9,7 @@
 #include <linux/rbtree.h>
 #include <linux/slab.h>
 
+#include "dm-qed-below.h"
 #include "dm-qed-cell.h"
 #include "dm-qed-mode.h"
 #include "dm-qed-reclaim.h"
@@ -84,7 +85,7 @@ blk_status_t qed_cell_put(struct qed *qed, struct qed_cell *cell,
 	if (!last)
 		return status;
 	if (!mapped) {
-		qed_meta_give_back(qed->meta, &cell->run);
+		qed_meta_give_back(qed->meta, &cell->run, !cell->untouched);
 		/* Nor is there space for others if the device itself has none. */
 		if (status != BLK_STS_NOSPC)
 			qed_retry_nospace(qed);
@@ -93,15 +94,32 @@ blk_status_t qed_cell_put(struct qed *qed, struct qed_cell *cell,
 	return status;
 }
 
+bool qed_cell_waits(struct qed *qed, struct qed_io *io)
+{
+	unsigned int bits = qed_meta_cluster_bits(qed->meta);
+	u64 cluster = io_bio(io)->bi_iter.bi_sector >> bits;
+	struct qed_cell *cell;
+	bool waits;
+
+	spin_lock_irq(&qed->lock);
+	cell = cell_find(qed, cluster);
+	waits = cell && cell->first <= cluster && !cell->open;
+	if (waits)
+		bio_list_add(&cell->waiters, io_bio(io));
+	spin_unlock_irq(&qed->lock);
+	return waits;
+}
+
 struct qed_cell *qed_cell_enter(struct qed *qed, struct qed_io *io,
 				struct qed_cell *new, int *r)
 {
 	struct qed_cell *cell = NULL, *next;
+	bool zero;
 	u64 nr;
 
 	*r = 0;
 	spin_lock_irq(&qed->lock);
-	nr = qed_block_hole(new->block, new->first, new->run.nr);
+	nr = qed_block_hole(new->block, new->first, new->run.nr, &zero);
 	if (!nr)
 		goto out;
 
@@ -121,7 +139,8 @@ struct qed_cell *qed_cell_enter(struct qed *qed, struct qed_io *io,
 	*r = qed_space_alloc(qed_meta_space(qed->meta), nr, &new->run);
 	if (*r)
 		goto out;
-	new->open = new->run.zero;
+	new->shows = !zero && !new->bare;
+	new->open = new->run.zero && !new->shows;
 	rb_add(&new->node, &qed->cells, cell_before);
 	cell = new;
 out:
@@ -134,7 +153,7 @@ struct qed_cell *qed_cell_alloc(struct qed *qed, struct bio *bio,
 {
 	unsigned int bits = qed_meta_cluster_bits(qed->meta);
 	u64 first = bio->bi_iter.bi_sector >> bits;
-	u64 last = (bio_end_sector(bio) - 1) >> bits;
+	u64 last = is_unmapping(bio) ? first : (bio_end_sector(bio) - 1) >> bits;
 	struct qed_cell *cell;
 	int r;
 
@@ -156,16 +175,18 @@ struct qed_cell *qed_cell_alloc(struct qed *qed, struct bio *bio,
 	cell = mempool_alloc(&qed->cell_pool, GFP_NOIO);
 	cell->first = first;
 	cell->run.nr = last - first + 1;
+	cell->bare = qed_below_is_zero(qed, first, &cell->run.nr);
 	cell->block = block;
 	cell->refs = 1;
 	cell->mapped = false;
+	cell->untouched = false;
 	bio_list_init(&cell->waiters);
 	return cell;
 }
 
 int qed_cells_unmap(struct qed *qed, struct qed_io *io,
 		    struct qed_block *block, u64 cluster, unsigned int nr,
-		    struct qed_drop *drop, bool *waits)
+		    bool hide, struct qed_drop *drop, bool *waits)
 {
 	struct qed_cell *cell;
 	int r = 0;
@@ -179,7 +200,7 @@ int qed_cells_unmap(struct qed *qed, struct qed_io *io,
 	} else {
 		if (cell)
 			nr = min_t(u64, nr, cell->first - cluster);
-		r = qed_meta_unmap(qed->meta, block, cluster, nr, drop);
+		r = qed_meta_unmap(qed->meta, block, cluster, nr, hide, drop);
 	}
 	spin_unlock_irq(&qed->lock);
 	return r;

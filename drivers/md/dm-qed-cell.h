@@ -22,7 +22,10 @@
  * @refs: writes under way
  * @open: as long as @run has no data it reads as the guest's clusters do: nothing has to
  *	be filled, other writes may go to it at once, and the mapping needs no order
+ * @bare: nothing but zeroes is below the guest's clusters
+ * @shows: what is below shows in them: where the guest does not write it is copied
  * @mapped: the mapping has been entered
+ * @untouched: its only write has failed before anything was submitted for it
  * @waiters: bios to be looked at again when the cell is gone
  */
 struct qed_cell {
@@ -32,14 +35,17 @@ struct qed_cell {
 	struct qed_block *block;
 	unsigned int refs;
 	bool open;
+	bool bare;
+	bool shows;
 	bool mapped;
+	bool untouched;
 	struct bio_list waiters;
 };
 
 /**
  * qed_cell_alloc() - a cell for the unmapped clusters at the head of a bio
  * @qed: the target
- * @bio: the bio
+ * @bio: the bio; of zeroes only the first cluster
  * @block: their pinned table block, which is taken over, or NULL to make the table
  *
  * Not yet among the cells, see qed_cell_enter().
@@ -65,6 +71,18 @@ struct qed_cell *qed_cell_alloc(struct qed *qed, struct bio *bio,
 struct qed_cell *qed_cell_enter(struct qed *qed, struct qed_io *io,
 				struct qed_cell *new, int *r);
 
+/**
+ * qed_cell_waits() - let a bio wait for a cell that is being filled
+ * @qed: the target
+ * @io: of the bio
+ *
+ * So that nothing is got in vain for one that is about to find that in qed_cell_enter().
+ *
+ * Context: The worker.
+ * Return: true if it waits, and is not to be touched any more.
+ */
+bool qed_cell_waits(struct qed *qed, struct qed_io *io);
+
 /* Free a cell that is not among the cells, and look again at those it held up. */
 void qed_cell_free(struct qed *qed, struct qed_cell *cell, bool ended);
 
@@ -74,8 +92,8 @@ void qed_cell_free(struct qed *qed, struct qed_cell *cell, bool ended);
  * @cell: the cell
  * @status: of the write
  *
- * The first success enters the mapping: what is still to be written reads as zeroes
- * until then. Without any success the clusters are given back.
+ * The first success enters the mapping: what is still to be written reads as before.
+ * Without any success the clusters are given back.
  *
  * Context: Any.
  * Return: the status of the write, which fails if it cannot be mapped.
@@ -90,6 +108,7 @@ blk_status_t qed_cell_put(struct qed *qed, struct qed_cell *cell,
  * @block: the pinned table block
  * @cluster: first guest cluster
  * @nr: number of them
+ * @hide: like @drop for qed_meta_unmap()
  * @drop: takes the clusters; handed over in any case
  * @waits: set if the bio waits, and is not to be touched any more
  *
@@ -98,7 +117,7 @@ blk_status_t qed_cell_put(struct qed *qed, struct qed_cell *cell,
  */
 int qed_cells_unmap(struct qed *qed, struct qed_io *io,
 		    struct qed_block *block, u64 cluster, unsigned int nr,
-		    struct qed_drop *drop, bool *waits);
+		    bool hide, struct qed_drop *drop, bool *waits);
 
 /* Context: Process context, may sleep. */
 int qed_cells_init(struct qed *qed);

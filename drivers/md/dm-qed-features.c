@@ -64,6 +64,18 @@ static bool *find_flag(struct qed_features *f, const char *word)
 	return NULL;
 }
 
+static int parse_backing(struct dm_arg_set *as, struct qed_features *f,
+			 char **error)
+{
+	if (f->backing || !as->argc) {
+		*error = f->backing ? "More than one backing device" :
+				      "Backing device is missing";
+		return -EINVAL;
+	}
+	f->backing = dm_shift_arg(as);
+	return 0;
+}
+
 static int parse_feature(struct dm_arg_set *as, struct qed_features *f,
 			 char **error)
 {
@@ -82,6 +94,8 @@ static int parse_feature(struct dm_arg_set *as, struct qed_features *f,
 	}
 	if (!strcasecmp(arg, "host"))
 		return parse_host(as, f, error);
+	if (!strcasecmp(arg, "backing"))
+		return parse_backing(as, f, error);
 	if (!strcasecmp(arg, "cache_kib"))
 		return dm_read_arg(&cache_arg, as, &f->cache_kib, error);
 	if (!strcasecmp(arg, "commit_interval"))
@@ -104,7 +118,7 @@ int qed_features_parse(struct dm_arg_set *as, struct qed_features *f, char **err
 {
 	/* Every argument once, the value options with their values */
 	static const struct dm_arg count_arg = {
-		0, 18, "Invalid number of feature arguments"
+		0, 20, "Invalid number of feature arguments"
 	};
 	struct dm_arg_set group;
 	unsigned int argc;

@@ -23,6 +23,9 @@
 #define QED_MIN_TABLE_SIZE		1		/* clusters */
 #define QED_MAX_TABLE_SIZE		16		/* clusters */
 
+/* What QEMU opens at most, in bytes */
+#define QED_MAX_BACKING_NAME		4095U
+
 /* Incompatible features: an unknown bit forbids to open the image. */
 #define QED_F_BACKING_FILE		0x01
 #define QED_F_NEED_CHECK		0x02

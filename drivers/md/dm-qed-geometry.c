@@ -147,9 +147,15 @@ static int check_backing(struct qed_geometry *geo, const struct qed_header *h,
 		*error = "Invalid backing file name";
 		return -EINVAL;
 	}
-	DMERR("%s: the image has a backing file, which is not supported", name);
-	*error = "Image has a backing file";
-	return -EOPNOTSUPP;
+	if (size > QED_MAX_BACKING_NAME) {
+		DMERR("%s: backing_filename_size %u is over the maximum %u",
+		      name, size, QED_MAX_BACKING_NAME);
+		*error = "Backing file name is too long";
+		return -EINVAL;
+	}
+	/* QEMU opens nothing where the name is empty. */
+	geo->backed = size;
+	return 0;
 }
 
 int qed_geometry_parse(struct qed_geometry *geo, const struct qed_header *h,

@@ -33,6 +33,7 @@
  * @l1_first: first cluster of the L1 table
  * @nr_clusters: whole clusters of the device
  * @image_size: size of the guest's disk in bytes
+ * @backed: the image has a backing file: an unallocated cluster reads as what is there
  */
 struct qed_geometry {
 	unsigned int cluster_shift;
@@ -42,6 +43,7 @@ struct qed_geometry {
 	u64 l1_first;
 	u64 nr_clusters;
 	u64 image_size;
+	bool backed;
 };
 
 /**

@@ -651,11 +651,14 @@ void qed_meta_end(struct qed_meta *meta, struct qed_block *block)
 		qed_cache_wake(&meta->cache);
 }
 
-void qed_meta_give_back(struct qed_meta *meta, const struct qed_run *run)
+void qed_meta_give_back(struct qed_meta *meta, const struct qed_run *run,
+			bool touched)
 {
 	unsigned long flags;
 
-	qed_space_give_back(meta->space, run);
+	qed_space_give_back(meta->space, run, touched);
+	if (!touched)
+		return;
 	spin_lock_irqsave(&meta->cache.lock, flags);
 	meta->touched = true;
 	spin_unlock_irqrestore(&meta->cache.lock, flags);

@@ -9,8 +9,10 @@
 #include <linux/slab.h>
 #include <linux/workqueue.h>
 
+#include "dm-qed-below.h"
 #include "dm-qed-bio.h"
 #include "dm-qed-cell.h"
+#include "dm-qed-copy.h"
 #include "dm-qed-fill.h"
 #include "dm-qed-io.h"
 #include "dm-qed-mode.h"
@@ -22,6 +24,26 @@
  */
 
 /*
+ * Get what the head of a bio may need for what is below. Not where an entry hides that: it
+ * does not show again. Returns like do_io().
+ */
+static noinline int io_get_copy(struct qed *qed, struct qed_io *io,
+				struct qed_block *block, struct qed_copy **copy)
+{
+	struct bio *bio = io_bio(io);
+	unsigned int nr = qed_copy_pages(qed, bio);
+	u64 cluster = bio->bi_iter.bi_sector >> qed_meta_cluster_bits(qed->meta);
+	bool zero;
+
+	*copy = NULL;
+	if (!nr || (block && (!qed_block_hole(block, cluster, 1, &zero) || zero)))
+		return 0;
+	if (qed_cell_waits(qed, io))
+		return 1;
+	return qed_copy_get(qed, bio, nr, copy);
+}
+
+/*
  * Write the head of a bio to clusters that are not mapped, or not any more by
  * now. Takes over the pinned block, if any. Returns like do_io().
  */
@@ -30,7 +52,8 @@ static int io_allocate(struct qed *qed, struct qed_io *io,
 {
 	unsigned long seq = READ_ONCE(qed->nospace_seq);
 	struct qed_cell *new, *cell;
-	int r;
+	struct qed_copy *copy = NULL;
+	int r = 0;
 
 	/* NEED_CHECK is not set in vain: after a crash a scan would come before all I/O. */
 	if (qed_must_scan(qed)) {
@@ -38,8 +61,16 @@ static int io_allocate(struct qed *qed, struct qed_io *io,
 			qed_block_put(qed->meta, block);
 		return qed_io_no_space(qed, io, seq);
 	}
+	if (unlikely(qed->below_end))
+		r = io_get_copy(qed, io, block, &copy);
+	if (r) {
+		if (block)
+			qed_block_put(qed->meta, block);
+		return r;
+	}
 	new = qed_cell_alloc(qed, io_bio(io), block);
 	if (IS_ERR(new)) {
+		qed_copy_put(copy);
 		r = PTR_ERR(new);
 		return r == -ENOSPC ? qed_io_no_space(qed, io, seq) : r;
 	}
@@ -47,15 +78,17 @@ static int io_allocate(struct qed *qed, struct qed_io *io,
 	cell = qed_cell_enter(qed, io, new, &r);
 	if (cell != new)
 		qed_cell_free(qed, new, false);
-	if (!cell)
+	if (!cell) {
+		qed_copy_put(copy);
 		return r == -ENOSPC ? qed_io_no_space(qed, io, seq) : r;
+	}
 
 	if (cell == new) {
 		if (unlikely(get_mode(qed) == QED_MODE_OUT_OF_SPACE))
 			qed_found_space(qed, false);
 		qed_check_low_water(qed);
 	}
-	return qed_cell_write(qed, io, cell);
+	return qed_cell_write(qed, io, cell, copy);
 }
 
 static int io_write_hole(struct qed *qed, struct qed_io *io,
@@ -77,13 +110,13 @@ static int io_write(struct qed *qed, struct qed_io *io,
 	}
 	if (bio_op(bio) == REQ_OP_WRITE_ZEROES &&
 	    !qed_meta_takes_zeroes(qed->meta, keeps_space(bio)))
-		return qed_submit_zeroes(qed, io, ext);
+		return qed_submit_data(qed, io, NULL, ext);
 	return qed_submit_head(qed, io, NULL, ext);
 }
 
 static int io_read_hole(struct qed *qed, struct qed_io *io, unsigned int nr)
 {
-	struct qed_extent nowhere = { .nr = nr };
+	struct qed_extent nowhere = { .bdev = qed->bdev, .nr = nr };
 	struct bio *clone = qed_clone_bio(qed, io, NULL, &nowhere);
 
 	zero_fill_bio(clone);
@@ -102,22 +135,96 @@ static int io_skip(struct qed_io *io, unsigned int nr)
 	return 0;
 }
 
-/*
- * The first sectors of a bio that unmap nothing: a discard leaves them as they
- * are, zeroes are written in place. Returns like do_io().
- */
-static int io_keep(struct qed *qed, struct qed_io *io, unsigned int nr)
+/* There is no table that zeroes could be noted in: make it. Returns like do_io(). */
+static int io_make_table(struct qed *qed, struct qed_io *io, u64 cluster)
 {
+	unsigned long seq = READ_ONCE(qed->nospace_seq);
+	struct qed_block *block;
+	int r;
+
+	if (qed_must_scan(qed))
+		return qed_io_no_space(qed, io, seq);
+	r = qed_meta_begin(qed->meta);
+	if (r)
+		return r == -ENOSPC ? qed_io_no_space(qed, io, seq) : r;
+	qed_want_idle(qed);
+	block = qed_block_get(qed->meta, cluster, true);
+	r = PTR_ERR_OR_ZERO(block);
+	qed_meta_end(qed->meta, r ? NULL : block);
+	return r == -ENOSPC ? qed_io_no_space(qed, io, seq) : r;
+}
+
+/*
+ * Take away what clusters have, or note that they are zero, or both, and go on behind
+ * them. Takes over the drop. Returns like do_io(), and -ENOSPC or -ENOMEM with nothing
+ * done.
+ */
+static int io_drop(struct qed *qed, struct qed_io *io, struct qed_block *block,
+		   unsigned int nr, struct qed_drop *drop)
+{
+	unsigned int bits = qed_meta_cluster_bits(qed->meta);
+	struct bio *bio = io_bio(io);
+	u64 cluster = bio->bi_iter.bi_sector >> bits;
+	sector_t end = bio_end_sector(bio);
+	bool waits;
+	int r;
+
+	r = qed_meta_begin(qed->meta);
+	if (r) {
+		kfree(drop);
+		return r;
+	}
+	qed_want_idle(qed);
+	r = qed_cells_unmap(qed, io, block, cluster, nr,
+			    qed_hides_below(qed, bio), drop, &waits);
+	qed_meta_end(qed->meta, NULL);
+	if (waits)
+		return 1;
+	if (r < 0)
+		return r;
+	return io_skip(io, min_t(sector_t, (cluster + r) << bits, end) -
+			   (cluster << bits));
+}
+
+/*
+ * Zeroes over a hole that shows what is below: whole clusters are noted to be zero, a
+ * part of one gets a cluster. Returns like do_io().
+ */
+static int io_hide(struct qed *qed, struct qed_io *io, struct qed_block *block,
+		   unsigned int nr)
+{
+	unsigned long seq = READ_ONCE(qed->nospace_seq);
+	int r;
+
+	if (!nr)
+		return io_write_hole(qed, io, NULL);
+	r = io_drop(qed, io, block, nr, NULL);
+	return r == -ENOSPC ? qed_io_no_space(qed, io, seq) : r;
+}
+
+/*
+ * The first sectors of a bio that unmap nothing: a discard leaves them as they are, zeroes
+ * are written in place. Of them @nr clusters are whole. Returns like do_io().
+ */
+static int io_keep(struct qed *qed, struct qed_io *io, struct qed_block *block,
+		   unsigned int sectors, unsigned int nr)
+{
+	unsigned int bits = qed_meta_cluster_bits(qed->meta);
 	struct bio *bio = io_bio(io);
 	struct qed_extent ext;
 
 	if (bio_op(bio) == REQ_OP_DISCARD)
-		return io_skip(io, nr);
+		return io_skip(io, sectors);
 
-	switch (qed_meta_lookup(qed->meta, bio->bi_iter.bi_sector, nr, &ext)) {
+	switch (qed_meta_lookup(qed->meta, bio->bi_iter.bi_sector, sectors, &ext)) {
 	case QED_EXTENT_DATA:
 		return io_write(qed, io, &ext);
 	case QED_EXTENT_HOLE:
+		if (qed_hides_below(qed, bio))
+			return io_hide(qed, io, block,
+				       min(nr, DIV_ROUND_UP(ext.nr, 1U << bits)));
+		return io_skip(io, ext.nr);
+	case QED_EXTENT_ZERO:
 		return io_skip(io, ext.nr);
 	case QED_EXTENT_UNCACHED:
 		/* Not any more, or not yet: look again. */
@@ -137,29 +244,16 @@ static int io_unmap(struct qed *qed, struct qed_io *io,
 	unsigned int bits = qed_meta_cluster_bits(qed->meta);
 	struct bio *bio = io_bio(io);
 	u64 cluster = bio->bi_iter.bi_sector >> bits;
-	sector_t end = bio_end_sector(bio);
 	struct qed_drop *drop;
-	bool waits;
 	int r;
 
 	drop = qed_drop_alloc(max(qed_block_runs(qed->meta, block, cluster, nr),
 				  1U));
-	r = drop ? qed_meta_begin(qed->meta) : -ENOMEM;
-	if (r) {
-		kfree(drop);
-		/* Without memory for it the space stays in use: that is no error. */
-		return r == -ENOMEM || r == -ENOSPC ?
-		       io_keep(qed, io, min(nr << bits, bio_sectors(bio))) : r;
-	}
-	qed_want_idle(qed);
-	r = qed_cells_unmap(qed, io, block, cluster, nr, drop, &waits);
-	qed_meta_end(qed->meta, NULL);
-	if (waits)
-		return 1;
-	if (r < 0)
+	r = drop ? io_drop(qed, io, block, nr, drop) : -ENOMEM;
+	if (r != -ENOMEM && r != -ENOSPC)
 		return r;
-	return io_skip(io, min_t(sector_t, (cluster + r) << bits, end) -
-			   (cluster << bits));
+	/* Without memory for it the space stays in use: that is no error. */
+	return io_keep(qed, io, block, min(nr << bits, bio_sectors(bio)), nr);
 }
 
 /* Zeroes may have to keep their space. What is mapped may not be known yet. */
@@ -200,13 +294,16 @@ static int io_unmap_step(struct qed *qed, struct qed_io *io)
 		nr = 0;
 
 	if (!block)
-		return io_skip(io, end - sector);
+		return qed_hides_below(qed, bio) ?
+		       io_make_table(qed, io, cluster) : io_skip(io, end - sector);
 	if (!nr)
-		r = io_keep(qed, io, min(end, (cluster + 1) << bits) - sector);
-	else if (!qed_block_runs(qed->meta, block, cluster, nr))
+		r = io_keep(qed, io, block,
+			    min(end, (cluster + 1) << bits) - sector, 0);
+	else if (!qed_hides_below(qed, bio) &&
+		 !qed_block_runs(qed->meta, block, cluster, nr))
 		r = io_skip(io, min(end, (cluster + nr) << bits) - sector);
 	else if (r || !may_unmap(qed, bio))
-		r = io_keep(qed, io, end - sector);
+		r = io_keep(qed, io, block, end - sector, nr);
 	else
 		r = io_unmap(qed, io, block, nr);
 	qed_block_put(qed->meta, block);
@@ -237,16 +334,18 @@ static int io_step(struct qed *qed, struct qed_io *io)
 	if (IS_ERR(block))
 		return PTR_ERR(block);
 	kind = qed_meta_lookup(qed->meta, sector, bio_sectors(bio), &ext);
-	if (write && kind == QED_EXTENT_HOLE)
+	if (write && (kind == QED_EXTENT_HOLE || kind == QED_EXTENT_ZERO))
 		return io_write_hole(qed, io, block);
 	if (block)
 		qed_block_put(qed->meta, block);
+	if (kind == QED_EXTENT_HOLE)
+		kind = qed_read_below(qed, sector, &ext);
 
 	switch (kind) {
 	case QED_EXTENT_DATA:
 		return write ? io_write(qed, io, &ext) :
 			       qed_submit_head(qed, io, NULL, &ext);
-	case QED_EXTENT_HOLE:
+	case QED_EXTENT_ZERO:
 		return io_read_hole(qed, io, ext.nr);
 	case QED_EXTENT_UNCACHED:
 		/* Somebody has just made the table. */
@@ -263,6 +362,7 @@ static int io_step(struct qed *qed, struct qed_io *io)
 static int io_probe(struct qed *qed, struct qed_io *io)
 {
 	struct qed_extent same = {
+		.bdev = io->qed->bdev,
 		.sector = io->to,
 		.nr = bio_sectors(io_bio(io)),
 		.hold = io->hold,

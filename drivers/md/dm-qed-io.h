@@ -11,11 +11,4 @@
 /* Prepare a bio for the worker, which begins with it once io->work is queued. */
 void qed_io_init(struct qed *qed, struct qed_io *io);
 
-/* Discards, and zeroes to be written. Context: Any. */
-static inline bool is_unmapping(struct bio *bio)
-{
-	return bio_op(bio) == REQ_OP_DISCARD ||
-	       bio_op(bio) == REQ_OP_WRITE_ZEROES;
-}
-
 #endif /* DM_QED_IO_H */

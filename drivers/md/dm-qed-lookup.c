@@ -22,6 +22,16 @@ static enum qed_extent_kind lookup_l1(struct qed_meta *meta, u64 cluster,
 	return entry == QED_ENTRY_BAD ? QED_EXTENT_BAD : QED_EXTENT_UNCACHED;
 }
 
+/* Does an extent without data, of this kind, go on with the entry? */
+static bool goes_on(struct qed_meta *meta, enum qed_extent_kind kind, u64 entry)
+{
+	if (entry_kind(entry) == kind)
+		return true;
+	/* With nothing below there is no difference. */
+	return !meta->geo.backed && entry < QED_ENTRY_BAD &&
+	       kind != QED_EXTENT_BAD;
+}
+
 /*
  * How many clusters after the one at @i, which has @entry, go on in the same way? A
  * data extent ends where its clusters stop being adjacent, and goes on in the next
@@ -49,7 +59,7 @@ static noinline unsigned int run_length(struct qed_meta *meta,
 		}
 		next = qed_entry_read(block, i);
 		entry += step;
-		if (step ? next != entry : entry_kind(next) != kind)
+		if (step ? next != entry : !goes_on(meta, kind, next))
 			break;
 	}
 	return n;
@@ -62,6 +72,7 @@ static void fill_extent(struct qed_meta *meta, struct qed_block *block,
 {
 	unsigned int bits = meta->geo.cluster_shift - SECTOR_SHIFT;
 
+	ext->bdev = meta->bdev;
 	ext->sector = (entry >> SECTOR_SHIFT) + offset;
 	ext->nr = nr;
 	if (offset + nr > 1U << bits) {

@@ -6,6 +6,7 @@
 #include <linux/bio.h>
 #include <linux/device-mapper.h>
 
+#include "dm-qed-below.h"
 #include "dm-qed-bio.h"
 #include "dm-qed-compat.h"
 #include "dm-qed-io.h"
@@ -79,6 +80,8 @@ int qed_map(struct dm_target *ti, struct bio *bio)
 	/* One target per table: guest sectors are device sectors. */
 	kind = qed_meta_lookup(qed->meta, bio->bi_iter.bi_sector,
 			       bio_sectors(bio), &ext);
+	if (kind == QED_EXTENT_HOLE && bio_data_dir(bio) == READ)
+		kind = qed_read_below(qed, bio->bi_iter.bi_sector, &ext);
 	if (ext.nr < bio_sectors(bio)) {
 		/*
 		 * All or nothing, as bio_split_rw() has it: once a part is under way
@@ -94,8 +97,11 @@ int qed_map(struct dm_target *ti, struct bio *bio)
 
 	switch (kind) {
 	case QED_EXTENT_DATA:
-		/* A mapping that is not durable needs a commit after FUA. */
-		if (unlikely(bio->bi_opf & REQ_FUA)) {
+		/*
+		 * A mapping that is not durable needs a commit after FUA. What is below
+		 * is only read: nothing there is ours to be flushed.
+		 */
+		if (unlikely(bio->bi_opf & REQ_FUA) && ext.hold) {
 			smp_rmb();	/* see qed_meta_is_durable() */
 			if (!qed_meta_is_durable(qed->meta)) {
 				qed_meta_release(ext.hold);
@@ -106,11 +112,12 @@ int qed_map(struct dm_target *ti, struct bio *bio)
 		}
 		io->hold = ext.hold;
 		io->iter = bio->bi_iter;
-		bio_set_dev(bio, qed->bdev);
+		bio_set_dev(bio, ext.bdev);
 		bio->bi_iter.bi_sector = ext.sector;
 		return DM_MAPIO_REMAPPED;
 
 	case QED_EXTENT_HOLE:
+	case QED_EXTENT_ZERO:
 		if (bio_data_dir(bio) == WRITE)
 			return map_later(qed, bio);
 		zero_fill_bio(bio);

@@ -142,7 +142,9 @@ static inline enum qed_extent_kind entry_kind(u64 entry)
 {
 	if (likely(entry > QED_ENTRY_BAD))
 		return QED_EXTENT_DATA;
-	return entry == QED_ENTRY_BAD ? QED_EXTENT_BAD : QED_EXTENT_HOLE;
+	if (entry == QED_ENTRY_UNALLOCATED)
+		return QED_EXTENT_HOLE;
+	return entry == QED_ENTRY_ZERO ? QED_EXTENT_ZERO : QED_EXTENT_BAD;
 }
 
 static inline unsigned int cluster_sectors(struct qed_meta *meta)

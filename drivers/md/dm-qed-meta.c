@@ -302,6 +302,11 @@ static int load_header(struct qed_meta *meta, const struct qed_load_args *args)
 		r = qed_meta_check_length(meta, args->sectors);
 	if (r)
 		return r;
+	if (meta->geo.backed && !args->backing) {
+		DMERR("%s: the image has got a backing file, and the table has none",
+		      meta->client->name);
+		return -EINVAL;
+	}
 	if (!args->readonly)
 		qed_owner_enter(&meta->owner, args->host, args->device);
 	r = qed_header_judge(meta, args);

@@ -61,24 +61,28 @@ struct qed_meta_client {
 /**
  * enum qed_extent_kind - what is known about a range of the guest
  * @QED_EXTENT_DATA: it is mapped to the image device
- * @QED_EXTENT_HOLE: it reads as zeroes and has no cluster
+ * @QED_EXTENT_HOLE: it has no cluster: what is below shows, or zeroes if nothing is
+ * @QED_EXTENT_ZERO: it has no cluster, and reads as zeroes whatever is below
  * @QED_EXTENT_UNCACHED: the table block has to be read first
  * @QED_EXTENT_BAD: its table entry is defective
  */
 enum qed_extent_kind {
 	QED_EXTENT_DATA,
 	QED_EXTENT_HOLE,
+	QED_EXTENT_ZERO,
 	QED_EXTENT_UNCACHED,
 	QED_EXTENT_BAD,
 };
 
 /**
  * struct qed_extent - the longest range of one kind
- * @sector: its place on the image device, for QED_EXTENT_DATA
+ * @bdev: where it is, for QED_EXTENT_DATA: the image device
+ * @sector: its place there
  * @nr: length in sectors
  * @hold: for qed_meta_release(), for QED_EXTENT_DATA; else NULL
  */
 struct qed_extent {
+	struct block_device *bdev;
 	sector_t sector;
 	unsigned int nr;
 	struct percpu_ref *hold;
@@ -174,6 +178,7 @@ void qed_meta_destroy(struct qed_meta *meta);
  * @host: how this one is called, valid as long as it is loaded
  * @device: the same for all tables of a device
  * @sectors: of the image that are wanted
+ * @backing: there is a device for its backing file
  */
 struct qed_load_args {
 	bool readonly;
@@ -184,6 +189,7 @@ struct qed_load_args {
 	const char *host;
 	const void *device;
 	sector_t sectors;
+	bool backing;
 };
 
 /**
@@ -288,9 +294,9 @@ unsigned int qed_meta_cluster_bits(struct qed_meta *meta);
  * @nr: number of sectors, at least one, all inside the image
  * @ext: the result; starts at @sector and has at most @nr sectors
  *
- * Takes no lock and allocates nothing. An UNCACHED or HOLE extent does not
- * reach over the end of a table block. The clusters of a DATA extent are not used
- * for anything else until qed_meta_release().
+ * Takes no lock and allocates nothing. An UNCACHED, HOLE or ZERO extent does not
+ * reach over the end of a table block. If nothing is below, HOLE and ZERO are the same.
+ * The clusters of a DATA extent are not used for anything else until qed_meta_release().
  *
  * Context: Any context that may enter an RCU read side section.
  * Return: the kind of the extent.
@@ -333,13 +339,14 @@ void qed_block_put(struct qed_meta *meta, struct qed_block *block);
  * @block: the pinned block
  * @cluster: guest cluster mapped by it
  * @nr: longest run of interest, clamped to the end of the block
+ * @zero: whether they read as zeroes whatever is below; the run is of one kind
  *
  * Context: Any. The answer lasts as long as the caller keeps others from
  * mapping these clusters.
  * Return: number of clusters, 0 if @cluster is mapped.
  */
 unsigned int qed_block_hole(struct qed_block *block, u64 cluster,
-			    unsigned int nr);
+			    unsigned int nr, bool *zero);
 
 /**
  * qed_meta_begin() - announce an allocating write
@@ -364,15 +371,16 @@ int qed_meta_begin(struct qed_meta *meta);
 void qed_meta_end(struct qed_meta *meta, struct qed_block *block);
 
 /**
- * qed_meta_give_back() - free clusters that a failed write may have touched
+ * qed_meta_give_back() - free clusters of a write that has failed
  * @meta: the loaded metadata
  * @run: the clusters, allocated but not mapped
- *
- * NEED_CHECK stays set as long as the metadata is loaded.
+ * @touched: something may have been written to them: NEED_CHECK stays set as long as the
+ *	metadata is loaded
  *
  * Context: Any.
  */
-void qed_meta_give_back(struct qed_meta *meta, const struct qed_run *run);
+void qed_meta_give_back(struct qed_meta *meta, const struct qed_run *run,
+			bool touched);
 
 /* The space map of the loaded metadata. */
 struct qed_space *qed_meta_space(struct qed_meta *meta);
@@ -415,24 +423,28 @@ unsigned int qed_block_runs(struct qed_meta *meta, struct qed_block *block,
  */
 bool qed_meta_can_unmap(struct qed_meta *meta);
 
+/* Does what is below an image show where that has no cluster? Context: Any. */
+bool qed_meta_is_backed(struct qed_meta *meta);
+
 /**
- * qed_meta_unmap() - take away mappings
+ * qed_meta_unmap() - make clusters read as zeroes that have data, or show what is below
  * @meta: the loaded metadata
  * @block: the pinned block of the guest clusters
  * @cluster: first guest cluster
  * @nr: number of them, none over the end of the block
- * @drop: takes the clusters; handed over in any case
+ * @hide: those that show what is below, too, which has to be something
+ * @drop: takes the clusters; handed over in any case. NULL: end where one has data
  *
  * To be called between qed_meta_begin() and qed_meta_end(), and not while one
  * of the clusters is being written for the first time. The clusters become free
  * when that is durable and no bio uses them any more.
  *
  * Context: Any, takes the lock of the metadata.
- * Return: how many of the clusters are unmapped now, from the first one on, less
+ * Return: how many of the clusters are done, from the first one on, less
  * than @nr if @drop was full; -EROFS if the metadata has failed.
  */
 int qed_meta_unmap(struct qed_meta *meta, struct qed_block *block, u64 cluster,
-		   unsigned int nr, struct qed_drop *drop);
+		   unsigned int nr, bool hide, struct qed_drop *drop);
 
 /* Clusters that will become free after a commit with a flush. Context: Any. */
 u64 qed_meta_reclaiming(struct qed_meta *meta);

@@ -302,9 +302,10 @@ void qed_space_free(struct qed_space *space, const struct qed_run *run)
 	unuse(space, run, run->zero, false);
 }
 
-void qed_space_give_back(struct qed_space *space, const struct qed_run *run)
+void qed_space_give_back(struct qed_space *space, const struct qed_run *run,
+			 bool touched)
 {
-	unuse(space, run, false, true);
+	unuse(space, run, run->zero && !touched, true);
 }
 
 /* The same in [from, to), which is in one group. */

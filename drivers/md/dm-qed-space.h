@@ -71,11 +71,13 @@ void qed_space_free(struct qed_space *space, const struct qed_run *run);
 /**
  * qed_space_give_back() - undo an allocation
  * @space: the map
- * @run: the clusters; something may have been written to them
+ * @run: the clusters
+ * @touched: something may have been written to them
  *
  * Context: Any, takes the map's lock in short steps.
  */
-void qed_space_give_back(struct qed_space *space, const struct qed_run *run);
+void qed_space_give_back(struct qed_space *space, const struct qed_run *run,
+			 bool touched);
 
 /**
  * qed_space_take_unzeroed() - allocate free clusters that are not known to be zero

@@ -7,6 +7,8 @@
 #include <linux/kstrtox.h>
 #include <linux/string.h>
 
+#include "dm-qed-below.h"
+#include "dm-qed-copy.h"
 #include "dm-qed-mode.h"
 #include "dm-qed-status.h"
 
@@ -63,12 +65,26 @@ static void status_space(struct qed *qed, const struct qed_meta_stats *stats,
 	*pos = sz;
 }
 
+/* How deep it goes, what has been copied from there, and read. */
+static void status_below(struct qed *qed, char *result, unsigned int maxlen,
+			 unsigned int *pos)
+{
+	unsigned int sz = *pos;
+
+	if (qed->backing)
+		DMEMIT(" 1/%llu/%llu", qed_copies_nr(qed->copies),
+		       qed_reads_below(qed));
+	else
+		DMEMIT(" -");
+	*pos = sz;
+}
+
 /*
  * <cluster size in sectors> <used>/<total clusters of the device>
  * <mapped>/<virtual clusters> <cached KiB>/<limit KiB> <dirty blocks>
  * <allocations in flight> <commits> <mode> <needs_check|->
  * <free>/<zeroed>/<reclaiming clusters> <queued bios> <trim> <check> <scan>
- * <clusters zeroed ahead>
+ * <clusters zeroed ahead> <devices below>/<clusters copied from there>/<reads there>
  */
 static void status_info(struct qed *qed, char *result, unsigned int maxlen)
 {
@@ -85,6 +101,7 @@ static void status_info(struct qed *qed, char *result, unsigned int maxlen)
 	       stats.commits, qed_mode_name(get_mode(qed)),
 	       stats.needs_check ? "needs_check" : "-");
 	status_space(qed, &stats, result, maxlen, &sz);
+	status_below(qed, result, maxlen, &sz);
 }
 
 /* zeroed_from and takeover are left out: they were true once, before the image was used. */
@@ -97,11 +114,14 @@ static void status_table(struct qed *qed, char *result, unsigned int maxlen)
 			  f->ignore_discard + f->no_discard_passdown +
 			  f->known_zeroes +
 			  2 * !!f->cache_kib + 2 * commit + 2 * !!f->low_water +
-			  2 * !!f->zero_ahead + 2 * f->named;
+			  2 * !!f->zero_ahead + 2 * f->named +
+			  2 * !!qed->backing;
 
 	DMEMIT("%s", qed->dev->name);
 	if (nr)
 		DMEMIT(" %u", nr);
+	if (qed->backing)
+		DMEMIT(" backing %s", qed->backing->name);
 	if (f->read_only)
 		DMEMIT(" read_only");
 	if (f->cache_kib)
@@ -138,9 +158,11 @@ static void status_ima(struct qed *qed, char *result, unsigned int maxlen)
 	DMEMIT(",error_if_no_space=%c,low_water=%llu,ignore_discard=%c",
 	       f->error_if_no_space ? 'y' : 'n', f->low_water,
 	       f->ignore_discard ? 'y' : 'n');
-	DMEMIT(",no_discard_passdown=%c,known_zeroes=%c,zero_ahead=%llu,host=%s;",
+	DMEMIT(",no_discard_passdown=%c,known_zeroes=%c,zero_ahead=%llu,host=%s",
 	       f->no_discard_passdown ? 'y' : 'n', f->known_zeroes ? 'y' : 'n',
 	       f->zero_ahead, f->host);
+	DMEMIT(",backing_device_name=%s;",
+	       qed->backing ? qed->backing->name : "-");
 }
 
 void qed_status(struct dm_target *ti, status_type_t type,
@@ -189,6 +211,12 @@ static int message_resize(struct qed *qed, const char *arg)
 		DMWARN("%s: resize needs a number of sectors, not %s",
 		       qed_name(qed), arg);
 		return -EINVAL;
+	}
+	/* What is behind the size of the image would come to light. */
+	if (qed_below_is_longer(qed)) {
+		DMWARN("%s: cannot resize: the backing device is longer than the image",
+		       qed_name(qed));
+		return -EOPNOTSUPP;
 	}
 	return qed_meta_resize(qed->meta, sectors);
 }

@@ -253,7 +253,7 @@ static int create_table(struct qed_meta *meta, u64 index)
 		goto out;
 	r = zero_table(meta, &run);
 	if (r) {
-		qed_meta_give_back(meta, &run);
+		qed_meta_give_back(meta, &run, true);
 		goto out;
 	}
 
@@ -316,13 +316,17 @@ void qed_block_put(struct qed_meta *meta, struct qed_block *block)
  */
 
 unsigned int qed_block_hole(struct qed_block *block, u64 cluster,
-			    unsigned int nr)
+			    unsigned int nr, bool *zero)
 {
 	unsigned int i = cluster % QED_BLOCK_ENTRIES, n;
+	u64 entry = qed_entry_read(block, i);
 
+	*zero = entry == QED_ENTRY_ZERO;
+	if (entry != QED_ENTRY_UNALLOCATED && !*zero)
+		return 0;
 	nr = min(nr, QED_BLOCK_ENTRIES - i);
-	for (n = 0; n < nr; n++)
-		if (entry_kind(qed_entry_read(block, i + n)) != QED_EXTENT_HOLE)
+	for (n = 1; n < nr; n++)
+		if (qed_entry_read(block, i + n) != entry)
 			break;
 	return n;
 }
@@ -391,14 +395,14 @@ out:
  *----------------------------------------------------------------
  */
 
-/* Caller holds the lock. */
+/* Caller holds the lock. Over a backing file a table that has no data hides something. */
 static void count_unmapped(struct qed_meta *meta, u64 cluster, unsigned int nr)
 {
 	u64 index = cluster >> meta->geo.table_shift;
 
 	meta->mapped -= nr;
 	meta->tables[index] -= nr;
-	if (!meta->tables[index])
+	if (!meta->tables[index] && !meta->geo.backed)
 		meta->nr_empty += !__test_and_set_bit(index, meta->empty);
 }
 
@@ -444,10 +448,31 @@ static bool drop_cluster(struct qed_drop *drop, u64 cluster)
 	return true;
 }
 
-int qed_meta_unmap(struct qed_meta *meta, struct qed_block *block, u64 cluster,
-		   unsigned int nr, struct qed_drop *drop)
+bool qed_meta_is_backed(struct qed_meta *meta)
 {
-	unsigned int i = cluster % QED_BLOCK_ENTRIES, n, dropped = 0;
+	return meta->geo.backed;
+}
+
+/* Caller holds the lock. Returns whether a commit has to be asked for. */
+static bool unmap_entry(struct qed_meta *meta, struct qed_block *block,
+			unsigned int i, u64 entry)
+{
+	bool first = change_entries(meta);
+
+	if (entry_kind(entry) == QED_EXTENT_DATA &&
+	    qed_check_passed(&meta->check, block->nr))
+		qed_check_forget(&meta->check,
+				 entry >> meta->geo.cluster_shift);
+	/* What is below is not to come to light. */
+	qed_entry_write(block, i, meta->geo.backed ? QED_ENTRY_ZERO :
+						     QED_ENTRY_UNALLOCATED);
+	return first;
+}
+
+int qed_meta_unmap(struct qed_meta *meta, struct qed_block *block, u64 cluster,
+		   unsigned int nr, bool hide, struct qed_drop *drop)
+{
+	unsigned int i = cluster % QED_BLOCK_ENTRIES, n, dropped = 0, hidden = 0;
 	bool first = false, now = false;
 	unsigned long flags;
 	int r = -EROFS;
@@ -458,20 +483,22 @@ int qed_meta_unmap(struct qed_meta *meta, struct qed_block *block, u64 cluster,
 
 	for (n = 0; n < nr; n++) {
 		u64 entry = qed_entry_read(block, i + n);
+		enum qed_extent_kind kind = entry_kind(entry);
 
-		if (entry_kind(entry) != QED_EXTENT_DATA)
+		if (kind == QED_EXTENT_DATA) {
+			if (!drop || !drop_cluster(drop, entry >> meta->geo.cluster_shift))
+				break;
+			dropped++;
+		} else if (kind == QED_EXTENT_HOLE && hide) {
+			hidden++;
+		} else {
 			continue;
-		if (!drop_cluster(drop, entry >> meta->geo.cluster_shift))
-			break;
-		if (!dropped++)
-			first = change_entries(meta);
-		if (qed_check_passed(&meta->check, block->nr))
-			qed_check_forget(&meta->check,
-					 entry >> meta->geo.cluster_shift);
-		qed_entry_write(block, i + n, QED_ENTRY_UNALLOCATED);
+		}
+		first |= unmap_entry(meta, block, i + n, entry);
 	}
-	if (dropped) {
+	if (dropped || hidden)
 		now = qed_cache_dirty(&meta->cache, block);
+	if (dropped) {
 		count_unmapped(meta, cluster, dropped);
 		qed_reclaim_drop(&meta->reclaim, drop);
 	}

@@ -3,10 +3,11 @@
  * The target as its rooms see it: what belongs to a table, and to a bio.
  *
  * A bio comes in by dm-qed-map. What cannot be mapped at once goes on in the worker,
- * dm-qed-io, which writes to new clusters by way of dm-qed-fill, sends bios to the image
- * device by dm-qed-bio, and keeps clusters apart that are being written for the first time
- * in dm-qed-cell. dm-qed-mode knows what the target is able to do, and keeps the bios
- * that wait. Each calls those after it only.
+ * dm-qed-io, which writes to new clusters by way of dm-qed-fill and dm-qed-copy, sends bios
+ * to the image device by dm-qed-bio, and keeps clusters apart that are being written for
+ * the first time in dm-qed-cell. dm-qed-below knows what is below the image. dm-qed-mode
+ * knows what the target is able to do, and keeps the bios that wait. Each calls those after
+ * it only.
  */
 
 #ifndef DM_QED_TARGET_H
@@ -27,6 +28,7 @@
 #include "dm-qed-meta.h"
 
 struct qed_cell;
+struct qed_copies;
 
 /**
  * enum qed_mode - what the target is able to do
@@ -56,6 +58,7 @@ struct qed_features {
 	u64 zero_ahead;			/* clusters */
 	unsigned int cache_kib;		/* 0: by itself */
 	unsigned int commit_ms;
+	const char *backing;		/* path, of the constructor only */
 	bool named;			/* the host is given */
 	char host[QED_HOST_SIZE];
 };
@@ -65,9 +68,15 @@ struct qed {
 	struct qed_meta *meta;
 	struct block_device *bdev;
 	enum qed_mode mode;		/* changed by qed_set_mode() only */
+	sector_t below_end;		/* what is below shows up to here; 0: nothing */
+	struct block_device *below;
+	u64 __percpu *reads_below;
 
 	struct dm_target *ti;
 	struct dm_dev *dev;
+	struct dm_dev *backing;		/* or NULL */
+	sector_t below_size;		/* when the table was loaded */
+	struct qed_copies *copies;	/* of what is there; or NULL */
 	struct qed_features features;
 	struct qed_meta_client client;
 
@@ -176,6 +185,13 @@ static inline struct bio *io_bio(struct qed_io *io)
 static inline struct qed_io *bio_io(struct bio *bio)
 {
 	return dm_per_bio_data(bio, sizeof(struct qed_io));
+}
+
+/* Discards, and zeroes to be written. Context: Any. */
+static inline bool is_unmapping(struct bio *bio)
+{
+	return bio_op(bio) == REQ_OP_DISCARD ||
+	       bio_op(bio) == REQ_OP_WRITE_ZEROES;
 }
 
 /* Are these zeroes to keep the space that they are written to? */

@@ -17,9 +17,11 @@
 #include <linux/slab.h>
 #include <linux/workqueue.h>
 
+#include "dm-qed-below.h"
 #include "dm-qed-bio.h"
 #include "dm-qed-cell.h"
 #include "dm-qed-compat.h"
+#include "dm-qed-copy.h"
 #include "dm-qed-features.h"
 #include "dm-qed-fill.h"
 #include "dm-qed-format.h"
@@ -98,6 +100,15 @@ static void resume_lost(struct qed *qed)
 		       qed_name(qed), told ? "" : ": flushes fail");
 }
 
+/* Does @qed write to a device that the other one uses, for its image or below that? */
+static bool writes_to(struct qed *qed, struct qed *other)
+{
+	dev_t dev = qed->bdev->bd_dev;
+
+	return !qed->features.read_only &&
+	       (other->bdev->bd_dev == dev || qed_is_below(other, dev));
+}
+
 /* Caller holds claims_mutex. */
 static bool is_claimed(struct qed *qed)
 {
@@ -105,9 +116,8 @@ static bool is_claimed(struct qed *qed)
 	struct qed *other;
 
 	list_for_each_entry(other, &claims, claim)
-		if (other->active && other->bdev->bd_dev == qed->bdev->bd_dev &&
-		    dm_table_get_md(other->ti->table) != md &&
-		    !(other->features.read_only && qed->features.read_only))
+		if (other->active && dm_table_get_md(other->ti->table) != md &&
+		    (writes_to(other, qed) || writes_to(qed, other)))
 			return true;
 	return false;
 }
@@ -123,8 +133,9 @@ static int claim(struct qed *qed)
 	mutex_unlock(&claims_mutex);
 	if (qed->active)
 		return 0;
-	DMERR("%s: the image device %s is in use by another qed mapping",
-	      qed_name(qed), qed->dev->name);
+	DMERR("%s: the image device %s%s is in use by another qed mapping",
+	      qed_name(qed), qed->dev->name,
+	      qed->backing ? ", or the backing device," : "");
 	return -EBUSY;
 }
 
@@ -162,6 +173,7 @@ static int activate(struct qed *qed)
 		.host = qed->features.host,
 		.device = dm_table_get_md(qed->ti->table),
 		.sectors = qed->ti->len,
+		.backing = qed->backing,
 	};
 	unsigned int noio;
 	int r;
@@ -181,10 +193,14 @@ static int activate(struct qed *qed)
 
 	/* Memory must not come from writing to this very device. */
 	noio = memalloc_noio_save();
-	r = qed_meta_load(qed->meta, &args);
+	r = qed_below_check_size(qed);
+	if (!r)
+		r = qed_meta_load(qed->meta, &args);
 	memalloc_noio_restore(noio);
 	if (r)
 		inactive(qed);
+	else
+		qed_below_activate(qed);
 	return r;
 }
 
@@ -287,9 +303,11 @@ static int qed_iterate_devices(struct dm_target *ti,
 			       iterate_devices_callout_fn fn, void *data)
 {
 	struct qed *qed = ti->private;
+	int r = fn(ti, qed->dev, 0, bdev_nr_sectors(qed->bdev), data);
 
-	return fn(ti, qed->dev, 0, bdev_nr_bytes(qed->bdev) >> SECTOR_SHIFT,
-		  data);
+	if (!r && qed->backing)
+		r = fn(ti, qed->backing, 0, bdev_nr_sectors(qed->below), data);
+	return r;
 }
 
 /*
@@ -337,8 +355,6 @@ static void qed_io_hints(struct dm_target *ti, struct queue_limits *limits)
 
 static int check_device(struct qed *qed, char **error)
 {
-	int r = 0;
-
 	if (!qed->features.read_only && bdev_read_only(qed->bdev)) {
 		*error = "Image device is read-only";
 		return -EACCES;
@@ -347,15 +363,7 @@ static int check_device(struct qed *qed, char **error)
 		*error = "Logical blocks of the image device are too large";
 		return -EINVAL;
 	}
-
-	/* Not the last word, see claim(), but at the right time for the user. */
-	mutex_lock(&claims_mutex);
-	if (is_claimed(qed)) {
-		*error = "Image device is in use by another qed mapping";
-		r = -EBUSY;
-	}
-	mutex_unlock(&claims_mutex);
-	return r;
+	return 0;
 }
 
 static int open_device(struct qed *qed, const char *path, char **error)
@@ -379,6 +387,51 @@ static int open_device(struct qed *qed, const char *path, char **error)
 	if (r)
 		dm_put_device(qed->ti, qed->dev);
 	return r;
+}
+
+/* Not the last word, see claim(), but at the right time for the user. */
+static int check_claims(struct qed *qed, char **error)
+{
+	int r = 0;
+
+	mutex_lock(&claims_mutex);
+	if (is_claimed(qed)) {
+		*error = qed->backing ?
+			 "Image or backing device is in use by another qed mapping" :
+			 "Image device is in use by another qed mapping";
+		r = -EBUSY;
+	}
+	mutex_unlock(&claims_mutex);
+	return r;
+}
+
+static int open_devices(struct qed *qed, const char *path, char **error)
+{
+	int r = open_device(qed, path, error);
+
+	if (r)
+		return r;
+	r = qed_below_open(qed, qed->features.backing, error);
+	if (r)
+		goto bad_below;
+	r = check_claims(qed, error);
+	if (r)
+		goto bad_claim;
+	/* It belongs to the caller. */
+	qed->features.backing = NULL;
+	return 0;
+
+bad_claim:
+	qed_below_close(qed);
+bad_below:
+	dm_put_device(qed->ti, qed->dev);
+	return r;
+}
+
+static void close_devices(struct qed *qed)
+{
+	qed_below_close(qed);
+	dm_put_device(qed->ti, qed->dev);
 }
 
 static void init_state(struct qed *qed)
@@ -414,8 +467,15 @@ static int alloc_resources(struct qed *qed)
 						 WQ_MEM_RECLAIM, qed_name(qed));
 	if (!qed->commit_wq)
 		goto bad_commit_wq;
+	if (qed->backing) {
+		qed->copies = qed_copies_create(qed);
+		if (!qed->copies)
+			goto bad_copies;
+	}
 	return 0;
 
+bad_copies:
+	destroy_workqueue(qed->commit_wq);
 bad_commit_wq:
 	destroy_workqueue(qed->wq);
 bad_wq:
@@ -427,6 +487,8 @@ bad_bios:
 
 static void free_resources(struct qed *qed)
 {
+	if (qed->copies)
+		qed_copies_destroy(qed->copies);
 	destroy_workqueue(qed->commit_wq);
 	destroy_workqueue(qed->wq);
 	qed_bios_exit(qed);
@@ -479,7 +541,7 @@ static int qed_ctr(struct dm_target *ti, unsigned int argc, char **argv)
 	r = qed_features_parse(&as, &qed->features, &ti->error);
 	if (r)
 		goto bad_args;
-	r = open_device(qed, path, &ti->error);
+	r = open_devices(qed, path, &ti->error);
 	if (r)
 		goto bad_args;
 	r = alloc_resources(qed);
@@ -499,19 +561,22 @@ static int qed_ctr(struct dm_target *ti, unsigned int argc, char **argv)
 	r = qed_meta_check_length(qed->meta, ti->len);
 	if (r) {
 		ti->error = "Table length exceeds the image size";
-		goto bad_length;
+		goto bad_header;
 	}
+	r = qed_below_check(qed, &ti->error);
+	if (r)
+		goto bad_header;
 
 	init_target(ti, &qed->features);
 	ti->private = qed;
 	return 0;
 
-bad_length:
+bad_header:
 	qed_meta_destroy(qed->meta);
 bad_meta:
 	free_resources(qed);
 bad_resources:
-	dm_put_device(ti, qed->dev);
+	close_devices(qed);
 bad_args:
 	kfree(qed);
 	return r;
@@ -527,7 +592,7 @@ static void qed_dtr(struct dm_target *ti)
 	qed_cancel_works(qed);
 	qed_meta_destroy(qed->meta);
 	free_resources(qed);
-	dm_put_device(ti, qed->dev);
+	close_devices(qed);
 	kfree(qed);
 }
 
@@ -561,6 +626,7 @@ static int __init dm_qed_init(void)
 	r = qed_fill_module_init();
 	if (r)
 		goto bad_fill;
+	qed_copy_module_init();
 	r = qed_meta_module_init();
 	if (r)
 		goto bad_meta;
@@ -572,6 +638,7 @@ static int __init dm_qed_init(void)
 bad_register:
 	qed_meta_module_exit();
 bad_meta:
+	qed_copy_module_exit();
 	qed_fill_module_exit();
 bad_fill:
 	qed_cell_module_exit();
@@ -582,6 +649,7 @@ static void __exit dm_qed_exit(void)
 {
 	dm_unregister_target(&qed_target);
 	qed_meta_module_exit();
+	qed_copy_module_exit();
 	qed_fill_module_exit();
 	qed_cell_module_exit();
 }

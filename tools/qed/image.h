@@ -23,8 +23,6 @@ struct qed_undo;
 /* Alignment of buffers and reads, for O_DIRECT; a table is a multiple of it. */
 #define QED_ALIGNMENT		4096U
 
-#define QED_MAX_BACKING_NAME	4095U
-
 /* With the header, and the record */
 #define QED_FIRST_SIZE	512U
 
