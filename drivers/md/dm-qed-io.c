@@ -325,6 +325,7 @@ static int io_step(struct qed *qed, struct qed_io *io)
 	enum qed_extent_kind kind;
 	struct qed_block *block;
 	struct qed_extent ext;
+	bool zero;
 
 	if (is_unmapping(bio))
 		return io_unmap_step(qed, io);
@@ -333,6 +334,9 @@ static int io_step(struct qed *qed, struct qed_io *io)
 	block = qed_block_get(qed->meta, cluster, false);
 	if (IS_ERR(block))
 		return PTR_ERR(block);
+	/* It is here that most writes find a hole, again: that needs no lookup. */
+	if (write && block && qed_block_hole(block, cluster, 1, &zero))
+		return io_write_hole(qed, io, block);
 	kind = qed_meta_lookup(qed->meta, sector, bio_sectors(bio), &ext);
 	if (write && (kind == QED_EXTENT_HOLE || kind == QED_EXTENT_ZERO))
 		return io_write_hole(qed, io, block);
