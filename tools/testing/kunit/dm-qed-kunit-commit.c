@@ -99,7 +99,7 @@ static void empty_last(struct txn_test *t)
 	t->when_wanted = NULL;
 	WARN_ON(qed_meta_begin(t->meta));
 	qed_meta_unmap(t->meta, block, block->nr << QED_BLOCK_BITS,
-		       QED_BLOCK_ENTRIES, drop);
+		       QED_BLOCK_ENTRIES, false, drop);
 	qed_meta_end(t->meta, block);
 }
 

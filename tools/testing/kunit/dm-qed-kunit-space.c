@@ -290,7 +290,7 @@ static void space_take(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, allocated, NR);
 	run.first = 100;
 	run.nr = 7;
-	qed_space_give_back(space, &run);
+	qed_space_give_back(space, &run, true);
 	qed_space_count(space, &used, &allocated);
 	KUNIT_EXPECT_EQ(test, allocated, NR - 7);
 	KUNIT_EXPECT_EQ(test, used, qed_space_nr(space) - qed_space_nr_free(space));
@@ -425,7 +425,7 @@ static void model_free(struct model *m)
 		if (m->state[run.first + run.nr] != USED)
 			break;
 	if (undo)
-		qed_space_give_back(m->space, &run);
+		qed_space_give_back(m->space, &run, true);
 	else
 		qed_space_free(m->space, &run);
 	memset(m->state + run.first, run.zero && !undo ? ZERO : FREE, run.nr);

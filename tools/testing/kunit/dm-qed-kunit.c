@@ -156,6 +156,7 @@ static void geometry_bad_fields(struct kunit *test)
 
 	good_header(&good, 65536, 4);
 	KUNIT_ASSERT_EQ(test, 0, parse(&geo, &good, MIB));
+	KUNIT_EXPECT_FALSE(test, geo.backed);
 
 #define WITH(field, value, result) \
 	do { \
@@ -179,11 +180,18 @@ static void geometry_bad_fields(struct kunit *test)
 
 	good.features = cpu_to_le64(QED_F_BACKING_FILE);
 	good.backing_filename_size = cpu_to_le32(7);
-	WITH(backing_filename_offset, cpu_to_le32(64), -EOPNOTSUPP);
-	WITH(backing_filename_offset, cpu_to_le32(65529), -EOPNOTSUPP);
+	WITH(backing_filename_offset, cpu_to_le32(64), 0);
+	KUNIT_EXPECT_TRUE(test, geo.backed);
+	WITH(backing_filename_offset, cpu_to_le32(65529), 0);
+	WITH(backing_filename_size, 0, 0);
+	KUNIT_EXPECT_FALSE(test, geo.backed);
 	WITH(backing_filename_offset, cpu_to_le32(65530), -EINVAL);
 	WITH(backing_filename_offset, cpu_to_le32(U32_MAX), -EINVAL);
 	WITH(backing_filename_size, cpu_to_le32(U32_MAX), -EINVAL);
+	good.backing_filename_offset = cpu_to_le32(64);
+	WITH(backing_filename_size, cpu_to_le32(QED_MAX_BACKING_NAME), 0);
+	KUNIT_EXPECT_TRUE(test, geo.backed);
+	WITH(backing_filename_size, cpu_to_le32(QED_MAX_BACKING_NAME + 1), -EINVAL);
 #undef WITH
 }
 
@@ -565,7 +573,7 @@ static void txn_give_back(struct kunit *test)
 	KUNIT_ASSERT_EQ(test, 0, qed_meta_begin(t->meta));
 	free = qed_space_nr_free(t->meta->space);
 	KUNIT_ASSERT_EQ(test, 0, qed_space_alloc(t->meta->space, 3, &run));
-	qed_meta_give_back(t->meta, &run);
+	qed_meta_give_back(t->meta, &run, true);
 	KUNIT_EXPECT_EQ(test, free, qed_space_nr_free(t->meta->space));
 	qed_meta_end(t->meta, NULL);
 	KUNIT_EXPECT_EQ(test, 0, qed_meta_close(t->meta));
@@ -605,22 +613,28 @@ static void expect_extent(struct kunit *test, u64 sector, unsigned int nr,
 	qed_meta_release(ext.hold);
 }
 
-/* Unmap clusters of the guest, with room for @room runs. */
-static int unmap(struct kunit *test, u64 cluster, unsigned int nr,
-		 unsigned int room)
+/* Unmap clusters of the guest, with room for @room runs; without room, end where one is. */
+static int unmap_or_hide(struct kunit *test, u64 cluster, unsigned int nr,
+			 bool hide, unsigned int room)
 {
 	struct txn_test *t = test->priv;
-	struct qed_drop *drop = qed_drop_alloc(room);
+	struct qed_drop *drop = room ? qed_drop_alloc(room) : NULL;
 	struct qed_block *block;
 	int r;
 
-	KUNIT_ASSERT_NOT_NULL(test, drop);
+	KUNIT_ASSERT_TRUE(test, drop || !room);
 	KUNIT_ASSERT_EQ(test, 0, qed_meta_begin(t->meta));
 	block = qed_block_get(t->meta, cluster, false);
 	KUNIT_ASSERT_FALSE(test, IS_ERR_OR_NULL(block));
-	r = qed_meta_unmap(t->meta, block, cluster, nr, drop);
+	r = qed_meta_unmap(t->meta, block, cluster, nr, hide, drop);
 	qed_meta_end(t->meta, block);
 	return r;
+}
+
+static int unmap(struct kunit *test, u64 cluster, unsigned int nr,
+		 unsigned int room)
+{
+	return unmap_or_hide(test, cluster, nr, false, room);
 }
 
 /* Clusters: 0 data, 1 zero, 2 not allocated, 3 and 4 adjacent data, 5 data */
@@ -636,6 +650,7 @@ static void unmap_states(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, t->meta->txn, QED_TXN_DIRTY);
 	KUNIT_EXPECT_EQ(test, features(test), QED_F_NEED_CHECK);
 	expect_extent(test, 0, 40, QED_EXTENT_HOLE, 0, 40);
+	expect_extent(test, 8, 32, QED_EXTENT_ZERO, 0, 32);
 	expect_extent(test, 40, 8, QED_EXTENT_DATA, 72, 8);
 
 	/* a commit that is not flushed is not durable */
@@ -661,6 +676,35 @@ static void unmap_states(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, 0, qed_meta_close(t->meta));
 	KUNIT_EXPECT_NULL(test, qed_block_get(t->meta, 0, false));
 	KUNIT_EXPECT_EQ(test, features(test), 0);
+}
+
+/* Over a backing file: what is unmapped hides that, and so does a table without data. */
+static void unmap_backed(struct kunit *test)
+{
+	struct txn_test *t = test->priv;
+
+	t->meta->geo.backed = true;
+	/* a discard, and zeroes that may not unmap, up to what has data */
+	KUNIT_EXPECT_EQ(test, 3, unmap(test, 0, 3, 1));
+	expect_extent(test, 0, 24, QED_EXTENT_ZERO, 0, 16);
+	expect_extent(test, 16, 8, QED_EXTENT_HOLE, 0, 8);
+	KUNIT_EXPECT_EQ(test, 3, unmap_or_hide(test, 0, 6, true, 0));
+	expect_extent(test, 0, 48, QED_EXTENT_ZERO, 0, 24);
+	KUNIT_EXPECT_EQ(test, 0, unmap_or_hide(test, 3, 3, true, 0));
+	/* both */
+	KUNIT_EXPECT_EQ(test, 6, unmap_or_hide(test, 3, 6, true, 2));
+	expect_extent(test, 0, 128, QED_EXTENT_ZERO, 0, 72);
+	expect_extent(test, 72, 8, QED_EXTENT_HOLE, 0, 8);
+	KUNIT_EXPECT_EQ(test, t->meta->mapped, 0);
+	KUNIT_EXPECT_EQ(test, t->meta->nr_empty, 0);
+	KUNIT_EXPECT_EQ(test, 0, qed_meta_commit(t->meta, true));
+	flush_work(&t->meta->reclaim.work);
+	KUNIT_EXPECT_TRUE(test, qed_space_is_used(t->meta->space, 2));
+	KUNIT_EXPECT_FALSE(test, qed_space_is_used(t->meta->space, 3));
+	/* it is mapped again, and then the kinds are not adjacent any more */
+	KUNIT_EXPECT_EQ(test, 0, map(test, 4));
+	expect_extent(test, 0, 128, QED_EXTENT_ZERO, 0, 32);
+	KUNIT_EXPECT_EQ(test, 0, qed_meta_close(t->meta));
 }
 
 /* A table stays as long as somebody may map to it. */
@@ -960,23 +1004,31 @@ static void lookup(struct kunit *test)
 {
 	struct txn_test *t = test->priv;
 	struct qed_block *block;
+	bool zero;
 
 	expect_extent(test, 0, 8, QED_EXTENT_UNCACHED, 0, 8);
 	expect_extent(test, 512 * 8 - 8, 64, QED_EXTENT_UNCACHED, 0, 8);
 	expect_extent(test, 512 * 8, 64, QED_EXTENT_HOLE, 0, 64);
 	block = qed_block_get(t->meta, 0, false);
 	KUNIT_ASSERT_FALSE(test, IS_ERR_OR_NULL(block));
-	KUNIT_EXPECT_EQ(test, qed_block_hole(block, 0, 5), 0);
-	KUNIT_EXPECT_EQ(test, qed_block_hole(block, 1, 5), 2);
-	KUNIT_EXPECT_EQ(test, qed_block_hole(block, 6, 2), 2);
-	KUNIT_EXPECT_EQ(test, qed_block_hole(block, 6, 1000), 506);
+	KUNIT_EXPECT_EQ(test, qed_block_hole(block, 0, 5, &zero), 0);
+	KUNIT_EXPECT_EQ(test, qed_block_hole(block, 1, 5, &zero), 1);
+	KUNIT_EXPECT_TRUE(test, zero);
+	KUNIT_EXPECT_EQ(test, qed_block_hole(block, 2, 5, &zero), 1);
+	KUNIT_EXPECT_FALSE(test, zero);
+	KUNIT_EXPECT_EQ(test, qed_block_hole(block, 6, 2, &zero), 2);
+	KUNIT_EXPECT_EQ(test, qed_block_hole(block, 6, 1000, &zero), 506);
 	qed_block_put(t->meta, block);
 
 	expect_extent(test, 0, 8, QED_EXTENT_DATA, 24, 8);
 	expect_extent(test, 3, 2, QED_EXTENT_DATA, 27, 2);
 	expect_extent(test, 3, 64, QED_EXTENT_DATA, 27, 5);
-	expect_extent(test, 8, 64, QED_EXTENT_HOLE, 0, 16);
-	expect_extent(test, 15, 64, QED_EXTENT_HOLE, 0, 9);
+	expect_extent(test, 8, 64, QED_EXTENT_ZERO, 0, 16);
+	expect_extent(test, 15, 64, QED_EXTENT_ZERO, 0, 9);
+	expect_extent(test, 16, 64, QED_EXTENT_HOLE, 0, 8);
+	t->meta->geo.backed = true;
+	expect_extent(test, 8, 64, QED_EXTENT_ZERO, 0, 8);
+	t->meta->geo.backed = false;
 	expect_extent(test, 24, 64, QED_EXTENT_DATA, 32, 16);
 	expect_extent(test, 31, 2, QED_EXTENT_DATA, 39, 2);
 	expect_extent(test, 40, 64, QED_EXTENT_DATA, 72, 8);
@@ -1026,6 +1078,7 @@ static struct kunit_case txn_cases[] = {
 	KUNIT_CASE(txn_give_back),
 	KUNIT_CASE(txn_idle),
 	KUNIT_CASE(unmap_states),
+	KUNIT_CASE(unmap_backed),
 	KUNIT_CASE(unmap_pinned),
 	KUNIT_CASE(unmap_held),
 	KUNIT_CASE(unmap_closed),
@@ -1057,14 +1110,16 @@ static struct kunit_suite txn_suite = {
 	.test_cases = txn_cases,
 };
 
+#include "dm-qed-kunit-below.c"
 #include "dm-qed-kunit-cache.c"
 #include "dm-qed-kunit-commit.c"
 #include "dm-qed-kunit-record.c"
 #include "dm-qed-kunit-steps.c"
 #include "dm-qed-kunit-flush.c"
 
-kunit_test_suites(&geometry_suite, &txn_suite, &cache_suite, &loading_suite,
-		  &commit_suite, &record_suite, &steps_suite, &flush_suite);
+kunit_test_suites(&geometry_suite, &txn_suite, &below_suite, &cache_suite,
+		  &loading_suite, &commit_suite, &record_suite, &steps_suite,
+		  &flush_suite);
 
 MODULE_DESCRIPTION("Unit tests of dm-qed");
 MODULE_LICENSE("GPL");
