@@ -270,11 +270,13 @@ def record_not_kept(tmp):
     path = give(sparse_in_middle(tmp + "/c.qed"))
     fsck("-yf", "--compact", path, status=REPAIRED)
     true(not has_record(path), "made short")
-    path = give(sparse_in_middle(tmp + "/d.qed"), flags=1, end=0)
-    with edit(path) as img:
-        img.set_entry(img.table_of(0), 9, 4711)
-    true("; dropped\n" in fsck("-yf", "--takeover", path, status=REPAIRED)[1], "active")
-    true(not has_record(path), "active")
+    for options, host in ((("-yf",), this_host()), (("-yf", "--takeover"), b"another")):
+        path = give(sparse_in_middle(tmp + "/d.qed"), flags=1, end=0, host=host)
+        with edit(path) as img:
+            img.set_entry(img.table_of(0), 9, 4711)
+        true("; dropped\n" in fsck(*options, path, status=REPAIRED)[1], options)
+        true(not has_record(path), options)
+        os.unlink(path)
 
 
 @test
