@@ -14,7 +14,7 @@ t_info() {
 	image "$disk" $((64 * mb - 512))
 	qed q "$disk"
 	is "$(blk dm status "$pre-q")" \
-		"0 $((64 * mb / 512 - 1)) qed 128 5/2048 0/1024 0/64 0 0 0 rw - 2043/0/0 0 - - - 0" \
+		"0 $((64 * mb / 512 - 1)) qed 128 5/2048 0/1024 0/64 0 0 0 rw - 2043/0/0 0 - - - 0 -" \
 		"the status"
 	# a cluster and a table of four
 	io "$dev" write:0:512:1
@@ -126,7 +126,7 @@ t_ima() {
 	majmin=$(cat "/sys/class/block/${disk#/dev/}/dev")
 	qed q "$disk" cache_kib 128 low_water 5
 	measured=$(loads | tail -n "+$((before + 1))" | xxd -r -p)
-	matches "$measured" "target_name=qed,target_version=[0-9.]+,image_device_name=$majmin,cluster_sectors=128,image_sectors=131072,read_only=n,cache_kib=128,commit_interval=1000,error_if_no_space=n,low_water=5,ignore_discard=n,no_discard_passdown=n,known_zeroes=n,zero_ahead=0,host=[A-Za-z0-9._-]+;" \
+	matches "$measured" "target_name=qed,target_version=[0-9.]+,image_device_name=$majmin,cluster_sectors=128,image_sectors=131072,read_only=n,cache_kib=128,commit_interval=1000,error_if_no_space=n,low_water=5,ignore_discard=n,no_discard_passdown=n,known_zeroes=n,zero_ahead=0,host=[A-Za-z0-9._-]+,backing_device_name=-;" \
 		"what IMA has measured"
 }
 
