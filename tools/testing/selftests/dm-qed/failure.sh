@@ -557,7 +557,7 @@ t_remove_dead() {
 t_force() {
 	local pid
 
-	stack 16 $((16 * mb))
+	stack 32 $((16 * mb))
 	case $1 in
 	slow)
 		need_target delay
