@@ -6,7 +6,8 @@
 # Usage: check.sh
 #
 #   $KERNELS	the kernels to test on, default "6.1 6.12 backports": all selftests on the
-#		first one, and those of what kernels differ in on the others
+#		first one, those of what kernels differ in on the last one, and the quick
+#		ones of these on those between
 #   $TESTS	the selftests to run, default all; with it, only they are run
 #
 # Builds the module, checks the source, tests the test bed, runs the selftests in
@@ -27,7 +28,8 @@ tests=${TESTS-}
 concurrent=(activation discard geometry hammer lifecycle memory_pressure power_cuts reload reuse
 	swap)
 # what the module asks of the kernel in a way that is not the same in all of them
-differs=(load table_line status discard nowait lifecycle failure lost filesystem limits cgroup)
+differs=(load table_line status nowait cgroup limits)
+differs_more=(discard lifecycle failure lost filesystem)
 # more than there are processors: a machine that has one thing to do often waits
 slots=$(($(nproc) + 3))
 jobs=()
@@ -243,10 +245,11 @@ trap 'exit 143' TERM
 set -m
 part build build
 # what takes longest begins first
-[ -n "$tests" ] || start crash $here/crash/check -k "${kernels[0]}"
+[ -n "$tests" ] || start crash $here/crash/check -k "${kernels[0]}" -n 12000
 for kernel in "${kernels[@]}"; do
 	name=selftests-$kernel
 	if [ -z "$tests" ] && [ "$kernel" != "${kernels[0]}" ]; then
+		[ "$kernel" != "${kernels[-1]}" ] || differs+=("${differs_more[@]}")
 		start "$name" selftest "$name" "$kernel" 2 "${differs[*]}"
 		continue
 	fi
