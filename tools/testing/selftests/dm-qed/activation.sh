@@ -235,11 +235,12 @@ t_crashed_grown() {
 	stack 4
 	dm_swap l "0 $((size / 2)) linear $disk 0"
 	qed q "$lower"
-	io "$dev" "write:$hole:$c:0x22" flush
 	dm_swap l "0 $size linear $disk 0"
 	dmsetup message "$pre-q" 0 grow
 	is "$(status q total)" $((size * 512 / c)) "the number of clusters"
-	io "$dev" "write:$((hole + c)):$c:0x33" flush
+	# not only when NEED_CHECK is set the next time
+	is "$(blk u64 "$disk" 496)" $((size * 512)) "the size in the record"
+	io "$dev" "write:$hole:$c:0x22" "write:$((hole + c)):$c:0x33" flush
 	dm_swap l "0 $size error"
 	dm_remove q
 	is_dirty "$disk"

@@ -165,12 +165,13 @@ t_qemu_check() {
 t_qemu_check_busy() {
 	local i
 
-	need qemu-img
 	file
 	qed q "$one"
 	io "$dev" "write:$c:$c:0x22" flush
 	is_dirty "$img"
-	qemu-img check -q -r all -f qed "$img" >"$tmp/check.log" || true
+	# what it does, in less time than an idle device takes to do so itself
+	no_record "$img"
+	blk poke "$img" 16 0
 	is_clean "$img"
 	for ((i = 0; i < 60; i++)); do
 		io "$dev" "write:$(((i + 2) * c)):$c:0x22" flush
