@@ -365,7 +365,7 @@ static int txn_init(struct kunit *test)
 	t->meta = qed_meta_create(t->bdev, &t->client, 64, true, 0, &error);
 	KUNIT_ASSERT_FALSE(test, IS_ERR(t->meta));
 	KUNIT_ASSERT_EQ(test, 0, qed_meta_load(t->meta, &args));
-	flush_work(&t->meta->scan_work);
+	flush_delayed_work(&t->meta->scan_work);
 	KUNIT_EXPECT_EQ(test, t->scanned, 1);
 	return 0;
 }
@@ -773,7 +773,7 @@ static void unmap_unloaded(struct kunit *test)
 	qed_meta_unload(t->meta);
 	KUNIT_EXPECT_NULL(test, t->meta->reclaim.draining);
 	KUNIT_ASSERT_EQ(test, 0, qed_meta_load(t->meta, &args));
-	flush_work(&t->meta->scan_work);
+	flush_delayed_work(&t->meta->scan_work);
 	KUNIT_EXPECT_FALSE(test, qed_space_is_used(t->meta->space, 3));
 	KUNIT_EXPECT_EQ(test, 1, unmap(test, 3, 1, 1));
 	KUNIT_EXPECT_EQ(test, 0, qed_meta_commit(t->meta, true));
