@@ -71,6 +71,32 @@ t_counts() {
 	sound "$disk"
 }
 
+# What a write reads below, and copies, counts for who writes: $1: the size of clusters
+t_below() {
+	local below disk i writes=()
+
+	group
+	null b 32
+	below=$dev
+	null a 64
+	disk=$dev
+	image "$disk" $((32 * mb)) "$1" 1
+	# a backing file, with a name of four bytes
+	blk poke "$disk" 16 5
+	blk poke "$disk" 56 $((128 | 4 << 32))
+	qed q "$disk" backing "$below" commit_interval 3600000
+	for ((i = 0; i < 4; i++)); do
+		writes+=("write:$((i * $1 + 512)):512:1")
+	done
+	inside "$bin/blk" io "$dev" "${writes[@]}"
+	counted "$below"
+	is "$rbytes" $((4 * ($1 - 512))) "what was read below"
+	counted "$disk"
+	at_least "$wbytes" $((4 * $1)) "what was written"
+	dm_remove q
+	sound "$disk"
+}
+
 # remaps: an instance of the kernel's traces, for bios that go from one device to another
 remaps() {
 	local dir=/sys/kernel/tracing
@@ -112,4 +138,6 @@ t_traced() {
 }
 
 run t_counts "io.stat of the image device" \
+	"t_below 65536" "io.stat of what is copied from below" \
+	"t_below $((4 * mb))" "the same in pieces" \
 	t_traced "traces of what goes through the worker"

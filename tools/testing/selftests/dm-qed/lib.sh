@@ -716,6 +716,7 @@ get() {
 	check=${s[15]}
 	scan=${s[16]}
 	ahead=${s[17]}
+	below=${s[18]}
 }
 
 # status NAME FIELD: one of them, for $(...)

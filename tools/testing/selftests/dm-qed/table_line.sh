@@ -45,12 +45,12 @@ t_word() {
 	local word
 
 	lower
-	for word in bogus read_onl read_only_ '""' 1 backing ignore_discards discard_passdown \
+	for word in bogus read_onl read_only_ '""' 1 layers ignore_discards discard_passdown \
 		copy_on_read; do
 		line "unrecognised feature argument ${word//\"/.}" "0 LEN qed DEV 1 $word"
 	done
 	line 'unrecognised feature argument 5' "0 LEN qed DEV 2 read_only 5"
-	line 'unrecognised feature argument backing' "0 LEN qed DEV 2 backing DEV"
+	line 'unrecognised feature argument layers' "0 LEN qed DEV 2 layers DEV"
 }
 
 t_numbers() {
