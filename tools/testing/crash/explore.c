@@ -11,6 +11,7 @@
  *   -s NUMBER	write so many states, spread over all, to FOLDER, given by -O,
  *		as N.img, and what the guest's disk has as N.raw
  *   -O FOLDER	for -s
+ *   -b FILE	what is below the image
  *   -q		print only bad states
  *
  * Replays the TRACE of what went to the disk that had IMAGE at first. A power cut
@@ -63,12 +64,13 @@ struct explorer {
 	struct contents contents;
 	struct disk disk[TRACE_DISKS];
 	struct judge judge;
-	uint32_t *initial, *image;
-	uint64_t nr_sectors;
+	uint32_t *initial, *image, *below;
+	uint64_t nr_sectors, nr_below;
 
 	const unsigned char *trace;
 	size_t trace_len;
 	uint32_t **write_contents;	/* by id */
+	unsigned char *discards;	/* likewise: of the guest */
 	uint32_t nr_ids;
 
 	uint64_t points, epochs, writes, flushes;	/* of the whole trace */
@@ -80,7 +82,7 @@ struct explorer {
 };
 
 static uint64_t wanted = 10000, seed = 1, dump_state, samples;
-static const char *dump_file, *sample_folder;
+static const char *dump_file, *sample_folder, *below_file;
 static bool quiet;
 
 static noreturn void die(const char *what)
@@ -363,7 +365,8 @@ static uint32_t *number_contents(struct explorer *e,
 
 /*
  * A discard of the guest's disk makes the clusters zero that it covers, and leaves
- * the parts at its ends. What is there at the end of the disk is no part.
+ * the parts at its ends. What is there at the end of the disk is no part. Over a backing
+ * file, where nobody has written, it leaves that, too, so it counts as one that fails.
  */
 static void guest_discard(struct explorer *e, const struct trace_event *event,
 			  uint64_t pos)
@@ -399,11 +402,18 @@ static void handle_write(struct explorer *e, const struct trace_event *event,
 		   event->flags & TRACE_FUA);
 }
 
+/* The end of a discard of the guest that may have left what is below */
+static bool is_left(struct explorer *e, const struct trace_event *event)
+{
+	return e->nr_below && event->disk == TRACE_UPPER &&
+	       event->type == TRACE_WRITE_DONE && e->discards[event->id];
+}
+
 static void handle(struct explorer *e, const struct trace_event *event,
 		   uint64_t pos)
 {
 	struct disk *disk = &e->disk[event->disk];
-	bool ok = !(event->flags & TRACE_ERROR);
+	bool ok = !(event->flags & TRACE_ERROR) && !is_left(e, event);
 
 	switch (event->type) {
 	case TRACE_WRITE:
@@ -454,6 +464,8 @@ static void prepare(struct explorer *e)
 						  sizeof(*e->write_contents));
 			fua = alloc(fua, nr, 1);
 			memset(fua + e->nr_ids, 0, nr - e->nr_ids);
+			e->discards = alloc(e->discards, nr, 1);
+			memset(e->discards + e->nr_ids, 0, nr - e->nr_ids);
 			e->nr_ids = nr;
 		}
 		if (event.type == TRACE_WRITE) {
@@ -462,6 +474,7 @@ static void prepare(struct explorer *e)
 			e->write_contents[event.id] =
 				number_contents(e, &event, data);
 			fua[event.id] = !!(event.flags & TRACE_FUA);
+			e->discards[event.id] = !!(event.flags & TRACE_DISCARD);
 			e->writes += event.disk == TRACE_LOWER;
 			e->points += event.disk == TRACE_LOWER;
 		} else if (event.type == TRACE_FLUSH_DONE) {
@@ -588,31 +601,40 @@ static uint32_t make_poison(struct contents *contents)
 	return contents_number(contents, data);
 }
 
-static void load(struct explorer *e, const char *image, const char *trace)
+static uint32_t *number_sectors(struct explorer *e, const char *path, uint64_t *nr)
 {
 	const unsigned char *data;
+	uint32_t *contents;
 	size_t len;
 	uint64_t i;
 
+	data = map_file(path, &len);
+	*nr = len / SECTOR_SIZE;
+	if (!*nr)
+		die(path);
+	contents = alloc(NULL, *nr, sizeof(uint32_t));
+	for (i = 0; i < *nr; i++)
+		contents[i] = contents_number(&e->contents, data + i * SECTOR_SIZE);
+	munmap((void *)data, len);
+	return contents;
+}
+
+static void load(struct explorer *e, const char *image, const char *trace)
+{
 	e->trace = map_file(trace, &e->trace_len);
 	contents_init(&e->contents);
-	data = map_file(image, &len);
-	e->nr_sectors = len / SECTOR_SIZE;
-	if (!e->nr_sectors)
-		die(image);
-	e->initial = alloc(NULL, e->nr_sectors, sizeof(uint32_t));
+	e->initial = number_sectors(e, image, &e->nr_sectors);
+	if (below_file)
+		e->below = number_sectors(e, below_file, &e->nr_below);
 	e->image = alloc(NULL, e->nr_sectors, sizeof(uint32_t));
 	disk_init(&e->disk[TRACE_LOWER], e->nr_sectors);
 	e->disk[TRACE_LOWER].poison = make_poison(&e->contents);
-	for (i = 0; i < e->nr_sectors; i++)
-		e->initial[i] = contents_number(&e->contents,
-						data + i * SECTOR_SIZE);
-	munmap((void *)data, len);
 	memcpy(e->image, e->initial, e->nr_sectors * sizeof(uint32_t));
 	memcpy(e->disk[TRACE_LOWER].base, e->initial,
 	       e->nr_sectors * sizeof(uint32_t));
 	if (!judge_init(&e->judge, &e->contents, e->initial, e->nr_sectors,
-			&e->disk[TRACE_UPPER], largest_size(e))) {
+			e->below, e->nr_below, &e->disk[TRACE_UPPER],
+			largest_size(e))) {
 		errno = 0;
 		die(image);
 	}
@@ -623,7 +645,7 @@ static void options(int argc, char **argv)
 {
 	int option;
 
-	while ((option = getopt(argc, argv, "n:x:d:o:s:O:q")) != -1) {
+	while ((option = getopt(argc, argv, "n:x:d:o:s:O:b:q")) != -1) {
 		switch (option) {
 		case 'n':
 			wanted = strtoull(optarg, NULL, 0);
@@ -642,6 +664,9 @@ static void options(int argc, char **argv)
 			break;
 		case 'O':
 			sample_folder = optarg;
+			break;
+		case 'b':
+			below_file = optarg;
 			break;
 		case 'q':
 			quiet = true;

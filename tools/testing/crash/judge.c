@@ -171,7 +171,26 @@ static enum verdict bad_content(struct judge *judge, uint64_t sector,
 		       (unsigned long long)stamp.version);
 }
 
-/* What a guest cluster has that nothing refers to, or with an entry 1 */
+static uint32_t below(const struct judge *judge, uint64_t sector)
+{
+	return sector < judge->nr_below ? judge->below[sector] : 0;
+}
+
+/* What a guest cluster has that nothing refers to */
+static enum verdict judge_below(struct judge *judge, uint64_t cluster)
+{
+	uint64_t sector = cluster * judge->cluster, end = sector + judge->cluster;
+
+	if (end > judge->guest->nr)
+		end = judge->guest->nr;
+	for (; sector < end; sector++)
+		if (judge->guest->base[sector] != below(judge, sector) &&
+		    !disk_may_have(judge->guest, sector, below(judge, sector)))
+			return bad_content(judge, sector, below(judge, sector));
+	return GOOD;
+}
+
+/* What a guest cluster has with an entry 1, or if nothing refers to it, and is below */
 static enum verdict judge_zeroes(struct judge *judge, uint64_t cluster)
 {
 	uint64_t sector = cluster * judge->cluster;
@@ -224,7 +243,8 @@ static enum verdict judge_entry(struct judge *judge, const uint32_t *image,
 	}
 	if (cluster >= guest_clusters(judge))
 		return GOOD;
-	return judge_zeroes(judge, cluster);
+	return entry || !judge->nr_below ? judge_zeroes(judge, cluster) :
+					   judge_below(judge, cluster);
 }
 
 static enum verdict judge_table(struct judge *judge, const uint32_t *image,
@@ -238,7 +258,8 @@ static enum verdict judge_table(struct judge *judge, const uint32_t *image,
 		const unsigned char *data = judge->contents->data[content];
 
 		if (!content && (cluster >= guest_clusters(judge) ||
-				 !judge->must_sector[cluster / ENTRIES])) {
+				 (!judge->nr_below &&
+				  !judge->must_sector[cluster / ENTRIES]))) {
 			cluster += ENTRIES;
 			continue;
 		}
@@ -254,8 +275,14 @@ static enum verdict judge_table(struct judge *judge, const uint32_t *image,
 
 static enum verdict judge_no_table(struct judge *judge, uint64_t index)
 {
-	uint64_t cluster = index * judge->entries;
+	uint64_t cluster = index * judge->entries, end = cluster + judge->entries;
+	enum verdict v = GOOD;
 
+	if (judge->nr_below) {
+		for (; cluster < end && cluster < guest_clusters(judge) && !v; cluster++)
+			v = judge_below(judge, cluster);
+		return v;
+	}
 	if (cluster >= guest_clusters(judge) || !judge->must_table[index])
 		return GOOD;
 	while (!judge->must_cluster[cluster])
@@ -478,13 +505,13 @@ uint32_t judge_read(const struct judge *judge, const uint32_t *image,
 	data = judge->contents->data[image[judge->l1 + index / ENTRIES]];
 	entry = le64(data + 8 * (index % ENTRIES));
 	if (!entry)
-		return 0;
+		return below(judge, sector);
 	index = cluster % judge->entries;
 	data = judge->contents->data[image[entry / SECTOR_SIZE +
 					   index / ENTRIES]];
 	entry = le64(data + 8 * (index % ENTRIES));
 	if (entry <= 1)
-		return 0;
+		return entry ? 0 : below(judge, sector);
 	return image[entry / SECTOR_SIZE + sector % judge->cluster];
 }
 
@@ -578,6 +605,7 @@ static bool power_of_two(uint64_t value, uint64_t least, uint64_t most)
 
 bool judge_init(struct judge *judge, const struct contents *contents,
 		const uint32_t *initial, uint64_t nr_sectors,
+		const uint32_t *below, uint64_t nr_below,
 		struct disk *guest, uint64_t guest_sectors)
 {
 	const unsigned char *header = contents->data[initial[0]];
@@ -596,6 +624,8 @@ bool judge_init(struct judge *judge, const struct contents *contents,
 	}
 	judge->contents = contents;
 	judge->initial = initial;
+	judge->below = below;
+	judge->nr_below = nr_below;
 	judge->nr_sectors = nr_sectors;
 	judge->guest = guest;
 	judge->cluster = cluster_size / SECTOR_SIZE;

@@ -28,6 +28,8 @@ struct judge {
 	const struct contents *contents;
 	struct disk *guest;		/* what may be there */
 	const uint32_t *initial;	/* the image at first */
+	const uint32_t *below;		/* what shows where it has nothing; NULL: zeroes */
+	uint64_t nr_below;		/* sectors of that */
 	bool recovered;			/* used after it had not been closed */
 	uint64_t nr_sectors;		/* of the image's device */
 	uint64_t size, next_size;	/* of the guest's disk; 0: no change */
@@ -67,11 +69,13 @@ struct judge {
 
 /*
  * Begin with an image of @nr_sectors, and a guest's disk to be filled with what
- * the image has, which will not become larger than @guest_sectors. Returns false,
- * with a message, if it is no QED image.
+ * the image has, which will not become larger than @guest_sectors. @below: what its
+ * backing file has, of so many sectors, or NULL. Returns false, with a message, if it is
+ * no QED image.
  */
 bool judge_init(struct judge *judge, const struct contents *contents,
 		const uint32_t *initial, uint64_t nr_sectors,
+		const uint32_t *below, uint64_t nr_below,
 		struct disk *guest, uint64_t guest_sectors);
 void judge_free(struct judge *judge);
 

@@ -18,6 +18,9 @@
  *   -R          do not lock
  *   -g THREADS  that read, as long as the others write, and judge what they find
  *   -C SECTORS  of a cluster: discards leave what they do not cover of one
+ *   -b SECTORS  of what is below the image: the disk begins with that, and discards leave
+ *               it, where nobody has written
+ *   -w FILE     write those sectors to the file, and nothing else
  *   -S FILE     where to keep what must be read, for the next one; all write with it
  *   -i          pause once, for long enough that NEED_CHECK is cleared
  *   -e          writes may fail, with ENOSPC
@@ -59,8 +62,8 @@ static unsigned int min_unmap = 8, max_unmap = 256, unmap_align = 8;
 static unsigned int flush_percent = 5, fua_percent, sequential_percent;
 static unsigned int discard_percent, zeroes_percent;
 static bool may_fail, with_pause, races;
-static uint64_t seed = 1, range, size;
-static const char *state;
+static uint64_t seed = 1, range, size, below;
+static const char *state, *below_file;
 
 static int fd;
 static unsigned char *busy;		/* by sector; under lock */
@@ -138,7 +141,8 @@ static void do_discard(uint64_t sector, unsigned int nr)
 	version = lock_range(from, to - from, true);
 	if (ioctl(fd, BLKDISCARD, bytes))
 		die("discard");
-	unlock_range(from, to - from, version, true, true);
+	/* What it leaves may be below. */
+	unlock_range(from, to - from, version, true, !below);
 }
 
 /* To punch a hole is for devices that can write zeroes by themselves. */
@@ -309,11 +313,38 @@ static void *gaze(void *arg)
 	return NULL;
 }
 
+/* What is below an image that has just been made is there as if it had been written. */
+static void begin_with_below(void)
+{
+	unsigned int nr = below < range ? below : range;
+
+	if (atomic_load(&oracle.state->now) >= STAMP_BASE)
+		return;
+	if (oracle_begin(&oracle, 0, nr, false) != STAMP_BASE)
+		die("the time");
+	oracle_end(&oracle, 0, nr, STAMP_BASE, false, true, true);
+}
+
+static void write_below(void)
+{
+	FILE *file = fopen(below_file, "w");
+	char data[SECTOR];
+	uint64_t i;
+
+	for (i = 0; file && i < below; i++) {
+		stamp_fill(data, i, STAMP_BASE);
+		if (fwrite(data, SECTOR, 1, file) != 1)
+			break;
+	}
+	if (!file || i < below || fclose(file))
+		die(below_file);
+}
+
 static void options(int argc, char **argv)
 {
 	int option;
 
-	while ((option = getopt(argc, argv, "t:n:s:a:r:f:u:q:d:z:D:A:g:C:S:Riex:")) != -1) {
+	while ((option = getopt(argc, argv, "t:n:s:a:r:f:u:q:d:z:D:A:g:C:S:b:w:Riex:")) != -1) {
 		unsigned long value = optarg ? strtoul(optarg, NULL, 0) : 0;
 
 		switch (option) {
@@ -367,6 +398,12 @@ static void options(int argc, char **argv)
 		case 'S':
 			state = optarg;
 			break;
+		case 'b':
+			below = value;
+			break;
+		case 'w':
+			below_file = optarg;
+			break;
 		case 'R':
 			races = true;
 			break;
@@ -383,7 +420,7 @@ static void options(int argc, char **argv)
 			exit(2);
 		}
 	}
-	if (optind != argc - 1) {
+	if (optind != argc - !below_file) {
 		fprintf(stderr, "usage: load [option...] DEVICE\n");
 		exit(2);
 	}
@@ -396,6 +433,10 @@ int main(int argc, char **argv)
 	uintptr_t i;
 
 	options(argc, argv);
+	if (below_file) {
+		write_below();
+		return 0;
+	}
 	fd = open(argv[optind], O_RDWR | O_DIRECT);
 	if (fd < 0 || ioctl(fd, BLKGETSIZE64, &bytes))
 		die(argv[optind]);
@@ -405,6 +446,7 @@ int main(int argc, char **argv)
 	busy = calloc(range, 1);
 	if (!busy || oracle_open(&oracle, state, range, false))
 		die("memory");
+	begin_with_below();
 	at_work = threads;
 	for (i = 0; i < threads + readers; i++)
 		if (pthread_create(&thread[i], NULL, i < threads ? run : gaze,

@@ -13,6 +13,9 @@
 #define STAMP_MAGIC	0x504d415453444551ULL	/* "QEDSTAMP" */
 #define STAMP_WORDS	64
 
+/* The version of what is below an image: as if all of it had been written first. */
+#define STAMP_BASE	2
+
 /* A sector, read as 64-bit words; the last one makes their xor zero. */
 struct stamp {
 	uint64_t magic;
