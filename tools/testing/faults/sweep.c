@@ -2,15 +2,17 @@
 /*
  * sweep - fail each lower I/O of a workload, one run at a time
  *
- * Usage: sweep [-q] [-c CLASS] DEVICE
+ * Usage: sweep [-q] [-c CLASS] DEVICE BELOW
  *
  *   -q		not all combinations of how it fails, but each I/O
- *   -c CLASS	only reads, writes, or flushes: read, write, flush
+ *   -c CLASS	only reads, writes, or flushes, or reads of what is below: read, write,
+ *		flush, below
  *
- * DEVICE is overwritten. Needs the targets qed and fault, as root. In each run an
- * image is activated, used in the same way, and closed, while the n-th read,
- * write or flush of the image's device fails: with EIO or ENOSPC, once or from
- * then on, and with the device having done it nevertheless or not. Then
+ * Both devices are overwritten. Needs the targets qed and fault, as root. An image by
+ * itself, and one over a backing file, which is on BELOW. In each run it is activated, used
+ * in the same way, and closed, while the n-th read, write or flush of its device, or the
+ * n-th read below, fails: with EIO or ENOSPC, once or from then on, and with the device
+ * having done it nevertheless or not. Then
  *
  *  - nothing may have failed before the fault, nor, after it was over, unless the
  *    mode is ro; then all writes and flushes have to fail
@@ -61,6 +63,7 @@
 #define AREA		64			/* in use, at the begin of each span */
 #define ZEROED_FROM	256			/* clusters, when it is known */
 #define SCAN_WORD	13			/* of the status, from 0 */
+#define BELOW_VERSION	63			/* of the sectors below */
 
 /* The workload: what is done to which sectors of which span */
 enum what {
@@ -142,16 +145,17 @@ static const struct step {
 #define PREPARED	18	/* spans that have a table at first */
 
 /* How an I/O fails */
-static const char * const classes[] = { "read", "write", "flush" };
+static const char * const classes[] = { "read", "write", "flush", "below" };
 static const char * const errors[] = { "eio", "enospc" };
 static const char * const times[] = { "once", "on" };
 static const char * const fates[] = { "lost", "done" };
 
-enum { READS, WRITES, FLUSHES };
+enum { READS, WRITES, FLUSHES, BELOW };
 
 struct plan {
 	unsigned int class, nth, error, time, fate;
 	bool zeroed;		/* commits without order */
+	bool backed;		/* there is a backing file */
 	bool dies;		/* at the end of the workload */
 };
 
@@ -185,7 +189,7 @@ static struct run {
 	bool loss_told;		/* since the last suspend */
 } run;
 
-static const char *lower;	/* the device */
+static const char *lower, *below;	/* the devices */
 static int lower_fd = -1, guest_fd = -1;
 static unsigned char *template, *buffer;
 static unsigned int runs, runs_ro, runs_inactive, failures;
@@ -205,6 +209,7 @@ static void wrong(const char *format, ...)
 
 	failures++;
 	fprintf(found, "#   %s: %s %u %s %s %s, %s: ",
+		plan->backed ? "over a backing" :
 		plan->zeroed ? "zeroed" : "ordered", classes[plan->class],
 		plan->nth, errors[plan->error], times[plan->time],
 		fates[plan->fate], plan->dies ? "then dead" : "then closed");
@@ -235,21 +240,27 @@ static void verdict(const char *name, unsigned int ios)
 	runs_before = runs;
 }
 
-static void arm(const char *class, unsigned int nth, const char *error,
-		const char *time, const char *fate)
+/* The device whose I/O fails */
+static const char *failing(void)
+{
+	return run.plan.class == BELOW ? "sweep-below" : "sweep-lower";
+}
+
+static void arm(const char *device, const char *class, unsigned int nth,
+		const char *error, const char *time, const char *fate)
 {
 	char text[64];
 
 	snprintf(text, sizeof(text), "%s %s %u %s %s %s", "arm", class, nth,
 		 error, time, fate);
-	if (!mapper_message("sweep-lower", text))
+	if (!mapper_message(device, text))
 		die("arm");
 }
 
 /* Has a fault happened by now? Sets where. */
 static unsigned int hits(unsigned int count[3])
 {
-	char *text = mapper_status("sweep-lower"), kind[5], fua[4];
+	char *text = mapper_status(failing()), kind[5], fua[4];
 	unsigned int nr;
 
 	if (sscanf(text, "%u %u %u %u %ju %4s %3s", &count[0], &count[1], &count[2],
@@ -312,16 +323,20 @@ static void settle(void)
 	}
 }
 
+static const char backing[] = " backing /dev/mapper/sweep-below";
+
 static bool activate(void)
 {
-	char parameters[128], zeroed[32] = "";
+	char parameters[192], more[64] = "";
 
 	/* what is written only when it is asked for */
 	if (run.plan.zeroed)
-		snprintf(zeroed, sizeof(zeroed), " zeroed_from %d", ZEROED_FROM);
+		snprintf(more, sizeof(more), " zeroed_from %d", ZEROED_FROM);
+	if (run.plan.backed)
+		snprintf(more, sizeof(more), "%s", backing);
 	snprintf(parameters, sizeof(parameters),
 		 "/dev/mapper/sweep-lower %d commit_interval 3600000 cache_kib 64 error_if_no_space%s",
-		 run.plan.zeroed ? 7 : 5, zeroed);
+		 *more ? 7 : 5, more);
 	if (!mapper_load("sweep-qed", DM_DEVICE_CREATE, GUEST, "qed", parameters))
 		return false;
 	settle();
@@ -349,8 +364,12 @@ static bool resume(void)
 
 static bool reload(void)
 {
-	return mapper_load("sweep-qed", DM_DEVICE_RELOAD, run.size, "qed",
-		    "/dev/mapper/sweep-lower 3 commit_interval 3600000 error_if_no_space") &&
+	char parameters[128];
+
+	snprintf(parameters, sizeof(parameters),
+		 "/dev/mapper/sweep-lower %d commit_interval 3600000 error_if_no_space%s",
+		 run.plan.backed ? 5 : 3, run.plan.backed ? backing : "");
+	return mapper_load("sweep-qed", DM_DEVICE_RELOAD, run.size, "qed", parameters) &&
 	       resume();
 }
 
@@ -410,11 +429,14 @@ static bool unmap(enum what what, uint64_t from, uint64_t nr)
 	return !fallocate(guest_fd, mode, bytes[0], bytes[1]);
 }
 
-/* A discard leaves parts of clusters as they are. */
+/*
+ * A discard leaves parts of clusters as they are, and over a backing file those that the
+ * image does not have.
+ */
 static bool do_unmap(const struct step *step)
 {
 	uint64_t from = sector_of(step), to = from + step->nr, i;
-	bool sure = step->what != DISCARD || is_known(), ok;
+	bool sure = step->what != DISCARD || (is_known() && !run.plan.backed), ok;
 	unsigned int count[3];
 
 	if (step->what == DISCARD) {
@@ -515,6 +537,14 @@ static bool do_read(const struct step *step)
  * Runs
  */
 
+static void put64(unsigned char *p, uint64_t value)
+{
+	unsigned int i;
+
+	for (i = 0; i < 8; i++)
+		p[i] = value >> (8 * i);
+}
+
 static bool do_step(unsigned int nr)
 {
 	const struct step *step = &steps[nr];
@@ -601,7 +631,8 @@ static void may_be_older(void)
 
 static void disarm(void)
 {
-	if (!mapper_message("sweep-lower", "disarm"))
+	if (!mapper_message("sweep-lower", "disarm") ||
+	    !mapper_message("sweep-below", "disarm"))
 		die("disarm");
 }
 
@@ -689,7 +720,7 @@ static void judge_mode(int nr, bool ok)
 	}
 	if (full && (plan->class != WRITES || !plan->error))
 		wrong("the mode is out_of_space");
-	if (ro && plan->class == READS)
+	if (ro && (plan->class == READS || plan->class == BELOW))
 		wrong("a failed read has made it read-only");
 	if (plan->class != WRITES || what == RELOAD)
 		return;
@@ -831,14 +862,31 @@ static void judge_again(void)
 	deactivate();
 }
 
-/* Sectors that were written before the workload have version 1. */
+/* Sectors that were written before the workload have version 1, and those below theirs. */
 static void expect_template(void)
 {
 	uint64_t sector;
 
 	memset(run.now, 0, GROWN * sizeof(*run.now));
 	for (sector = 0; sector < GROWN; sector++)
-		run.now[sector] = run.guest.base[sector] ? 2 : 1;
+		run.now[sector] = 1ULL << version_of(run.guest.base[sector]);
+}
+
+/* What is below, as contents: all that may be in use; or NULL */
+static const uint32_t *contents_below(void)
+{
+	unsigned char data[SECTOR_SIZE];
+	uint32_t *numbers, span, i;
+
+	if (!run.plan.backed)
+		return NULL;
+	numbers = calloc(GUEST, sizeof(*numbers));
+	for (span = 0; span < TABLES; span++)
+		for (i = span * SPAN; i < span * SPAN + AREA; i++) {
+			stamp_fill(data, i, BELOW_VERSION);
+			numbers[i] = contents_number(&run.contents, data);
+		}
+	return numbers;
 }
 
 static void begin(const struct plan *plan)
@@ -851,12 +899,15 @@ static void begin(const struct plan *plan)
 	run.now = now;
 	run.size = GUEST;
 	run.at = -1;
+	/* the features, and the name of the backing file: four bytes somewhere */
+	put64(template + 16, plan->backed ? 5 : 0);
+	put64(template + 56, plan->backed ? 128 | 4ULL << 32 : 0);
 	contents_init(&run.contents);
 	for (i = 0; i < LOWER; i++)
 		initial[i] = contents_number(&run.contents,
 					     template + i * SECTOR_SIZE);
-	if (!judge_init(&run.judge, &run.contents, initial, LOWER, &run.guest,
-			GROWN))
+	if (!judge_init(&run.judge, &run.contents, initial, LOWER, contents_below(),
+			GUEST, &run.guest, GROWN))
 		die("template");
 	expect_template();
 	if (pwrite(lower_fd, template, LOWER * SECTOR_SIZE, 0) !=
@@ -871,6 +922,7 @@ static void end(void)
 	for (id = 1; id <= run.id; id++)
 		free(run.guest.writes[id].contents);
 	free((void *)run.judge.initial);
+	free((void *)run.judge.below);
 	judge_free(&run.judge);
 	contents_free(&run.contents);
 }
@@ -881,8 +933,8 @@ static bool try_plan(const struct plan *plan)
 	bool hit;
 
 	begin(plan);
-	arm(classes[plan->class], plan->nth, errors[plan->error],
-	    times[plan->time], fates[plan->fate]);
+	arm(failing(), plan->class == BELOW ? "read" : classes[plan->class], plan->nth,
+	    errors[plan->error], times[plan->time], fates[plan->fate]);
 	run.active = activate();
 	look(-1, run.active);
 	if (run.active && !plan->zeroed)
@@ -898,7 +950,7 @@ static bool try_plan(const struct plan *plan)
 		disarm();
 		read_all();
 		if (plan->dies)
-			arm("all", 1, "eio", "on", "lost");
+			arm("sweep-lower", "all", 1, "eio", "on", "lost");
 		deactivate();
 	}
 	hit = run.hit;
@@ -912,14 +964,14 @@ static bool try_plan(const struct plan *plan)
 }
 
 /* Each I/O of a class, in one of the ways or in all of them */
-static void sweep(unsigned int class, bool zeroed, bool quick)
+static void sweep(unsigned int class, bool zeroed, bool backed, bool quick)
 {
 	unsigned int way, hit, nth = 0;
 	char name[64];
 
 	do {
 		struct plan plan = {
-			.class = class, .nth = ++nth, .zeroed = zeroed,
+			.class = class, .nth = ++nth, .zeroed = zeroed, .backed = backed,
 		};
 
 		hit = 0;
@@ -933,22 +985,15 @@ static void sweep(unsigned int class, bool zeroed, bool quick)
 			hit |= try_plan(&plan);
 		}
 	} while (hit);
-	snprintf(name, sizeof(name), "%s commits, each %s",
-		 zeroed ? "unordered" : "ordered", classes[class]);
+	snprintf(name, sizeof(name), "%s, each %s%s",
+		 backed ? "over a backing file" : zeroed ? "unordered commits" : "ordered commits",
+		 class == BELOW ? "read " : "", classes[class]);
 	verdict(name, nth - 1);
 }
 
 /*
  * The image at first: some tables, a piece of data in each, garbage in free space
  */
-
-static void put64(unsigned char *p, uint64_t value)
-{
-	unsigned int i;
-
-	for (i = 0; i < 8; i++)
-		p[i] = value >> (8 * i);
-}
 
 static void make_template(void)
 {
@@ -980,19 +1025,37 @@ static void make_template(void)
 }
 
 /* Without any fault nothing may be wrong. */
-static void rehearse(bool zeroed)
+static void rehearse(bool zeroed, bool backed)
 {
-	struct plan plan = { .class = WRITES, .zeroed = zeroed };
+	struct plan plan = { .class = WRITES, .zeroed = zeroed, .backed = backed };
 
 	begin(&plan);
 	if (!activate())
 		die("activate");
-	arm("all", 0, "eio", "once", "lost");
+	arm("sweep-lower", "all", 0, "eio", "once", "lost");
 	workload();
 	read_all();
 	deactivate();
 	judge_lower();
 	end();
+}
+
+/* The parts of what is below that may be in use: their sectors are not those of others. */
+static void make_below(void)
+{
+	int fd = open(below, O_RDWR | O_DIRECT);
+	uint32_t span, i;
+
+	if (fd < 0)
+		die(below);
+	for (span = 0; span < TABLES; span++) {
+		for (i = 0; i < AREA; i++)
+			stamp_fill(buffer + i * SECTOR_SIZE, span * SPAN + i, BELOW_VERSION);
+		if (pwrite(fd, buffer, AREA * SECTOR_SIZE, (off_t)span * SPAN * SECTOR_SIZE) !=
+		    AREA * SECTOR_SIZE)
+			die(below);
+	}
+	close(fd);
 }
 
 static void setup(void)
@@ -1008,13 +1071,15 @@ static void setup(void)
 	    posix_memalign((void **)&buffer, 4096, AREA * SECTOR_SIZE))
 		die(lower);
 	make_template();
-	if (!mapper_load("sweep-lower", DM_DEVICE_CREATE, LOWER, "fault", lower))
+	make_below();
+	if (!mapper_load("sweep-lower", DM_DEVICE_CREATE, LOWER, "fault", lower) ||
+	    !mapper_load("sweep-below", DM_DEVICE_CREATE, GUEST, "fault", below))
 		die("the target fault");
 }
 
 int main(int argc, char **argv)
 {
-	unsigned int class, zeroed, verdicts = 0;
+	unsigned int class, way, verdicts = 0;
 	const char *only = NULL;
 	bool quick = false;
 	int option;
@@ -1027,21 +1092,24 @@ int main(int argc, char **argv)
 		else
 			return 2;
 	}
-	if (optind != argc - 1) {
-		fprintf(stderr, "usage: sweep [-q] [-c CLASS] DEVICE\n");
+	if (optind != argc - 2) {
+		fprintf(stderr, "usage: sweep [-q] [-c CLASS] DEVICE BELOW\n");
 		return 2;
 	}
 	lower = argv[optind];
+	below = argv[optind + 1];
 	setup();
-	for (zeroed = 0; zeroed < 2; zeroed++) {
-		rehearse(zeroed);
-		for (class = READS; class <= FLUSHES; class++) {
+	/* ordered commits, then unordered ones, then over a backing file */
+	for (way = 0; way < 3; way++) {
+		rehearse(way == 1, way == 2);
+		for (class = READS; class <= (way == 2 ? BELOW : FLUSHES); class++) {
 			if (only && strcmp(only, classes[class]))
 				continue;
-			sweep(class, zeroed, quick);
+			sweep(class, way == 1, way == 2, quick);
 			verdicts++;
 		}
 	}
+	mapper_simple(DM_DEVICE_REMOVE, "sweep-below");
 	mapper_simple(DM_DEVICE_REMOVE, "sweep-lower");
 	printf("# %u runs: %u ended read-only, %u were not activated, %u defects\n",
 	       runs, runs_ro, runs_inactive, failures);
