@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * What is below an image: its backing file, as a raw block device. It shows where the
- * image has no cluster, up to its own end, and is never written.
+ * What is below an image: other images, of which each shows where those before have no
+ * cluster, and a raw block device below the last. None of them is ever written, and what
+ * is longer than what is over it shows up to the end of that only.
  */
 
 #ifndef DM_QED_BELOW_H
@@ -14,14 +15,13 @@
 /**
  * qed_below_open() - open what is below
  * @qed: the target, with its image device
- * @path: of the device, or NULL if there is none
  * @error: a phrase for the user where it fails
  *
  * Context: Process context, may sleep.
  * Return: 0; -EINVAL for a device that does not go with the image device, -ENXIO for one
  * without a size; or why it cannot be opened.
  */
-int qed_below_open(struct qed *qed, const char *path, char **error);
+int qed_below_open(struct qed *qed, char **error);
 void qed_below_close(struct qed *qed);
 
 /**
@@ -49,24 +49,42 @@ int qed_below_check_size(struct qed *qed);
  */
 void qed_below_activate(struct qed *qed);
 
+/* Does the table have something below? Context: Any. */
+static inline bool qed_has_below(struct qed *qed)
+{
+	return qed->backing || qed->nr_layers;
+}
+
 /* Is the device used as what is below? Context: Any. */
 bool qed_is_below(struct qed *qed, dev_t dev);
+
+/* Images below are loaded as long as the metadata is. Context: Process, may sleep. */
+int qed_below_load(struct qed *qed);
+void qed_below_unload(struct qed *qed);
+
+/* For those with images below; of a sector before below_end, and up to that. */
+enum qed_extent_kind qed_below_layers(struct qed *qed, sector_t sector,
+				      struct qed_extent *ext, bool wait);
 
 /**
  * qed_below() - where a hole of the image is
  * @qed: the target
  * @sector: guest sector
  * @ext: a HOLE extent, of that sector; becomes shorter, and tells where
+ * @wait: read tables where needed; it may sleep, then
  *
  * Context: Any.
- * Return: QED_EXTENT_DATA, without a hold, or QED_EXTENT_ZERO.
+ * Return: QED_EXTENT_DATA, without a hold, QED_EXTENT_ZERO, QED_EXTENT_BAD, or, without
+ * @wait, QED_EXTENT_UNCACHED.
  */
 static inline enum qed_extent_kind
-qed_below(struct qed *qed, sector_t sector, struct qed_extent *ext)
+qed_below(struct qed *qed, sector_t sector, struct qed_extent *ext, bool wait)
 {
 	if (sector >= qed->below_end)
 		return QED_EXTENT_ZERO;
 	ext->nr = min_t(sector_t, ext->nr, qed->below_end - sector);
+	if (qed->nr_layers)
+		return qed_below_layers(qed, sector, ext, wait);
 	ext->bdev = qed->below;
 	ext->sector = sector;
 	return QED_EXTENT_DATA;
@@ -74,16 +92,16 @@ qed_below(struct qed *qed, sector_t sector, struct qed_extent *ext)
 
 /* The same for a read of the guest, which is counted. Context: Any. */
 static inline enum qed_extent_kind
-qed_read_below(struct qed *qed, sector_t sector, struct qed_extent *ext)
+qed_read_below(struct qed *qed, sector_t sector, struct qed_extent *ext, bool wait)
 {
-	enum qed_extent_kind kind = qed_below(qed, sector, ext);
+	enum qed_extent_kind kind = qed_below(qed, sector, ext, wait);
 
 	if (kind == QED_EXTENT_DATA)
 		this_cpu_inc(*qed->reads_below);
 	return kind;
 }
 
-/* What the next one asks where something is below. */
+/* What the next one asks where something is below. Context: Process, may sleep. */
 bool qed_is_behind_below(struct qed *qed, u64 cluster, u64 *nr);
 
 /**
@@ -92,7 +110,7 @@ bool qed_is_behind_below(struct qed *qed, u64 cluster, u64 *nr);
  * @cluster: first guest cluster
  * @nr: how many; becomes the number of those to which the answer applies
  *
- * Context: Any.
+ * Context: Process context, may read tables of images below.
  * Return: true if that is known.
  */
 static inline bool qed_below_is_zero(struct qed *qed, u64 cluster, u64 *nr)

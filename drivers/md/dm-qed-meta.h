@@ -304,6 +304,10 @@ unsigned int qed_meta_cluster_bits(struct qed_meta *meta);
 enum qed_extent_kind qed_meta_lookup(struct qed_meta *meta, sector_t sector,
 				     unsigned int nr, struct qed_extent *ext);
 
+/* The same for an image that was loaded read-only: nothing is unmapped, and nothing held. */
+enum qed_extent_kind qed_meta_lookup_shared(struct qed_meta *meta, sector_t sector,
+					    unsigned int nr, struct qed_extent *ext);
+
 /* The I/O to a DATA extent has completed. Context: Any. */
 static inline void qed_meta_release(struct percpu_ref *hold)
 {

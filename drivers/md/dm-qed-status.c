@@ -71,9 +71,9 @@ static void status_below(struct qed *qed, char *result, unsigned int maxlen,
 {
 	unsigned int sz = *pos;
 
-	if (qed->backing)
-		DMEMIT(" 1/%llu/%llu", qed_copies_nr(qed->copies),
-		       qed_reads_below(qed));
+	if (qed->copies)
+		DMEMIT(" %u/%llu/%llu", qed->nr_layers + !!qed->backing,
+		       qed_copies_nr(qed->copies), qed_reads_below(qed));
 	else
 		DMEMIT(" -");
 	*pos = sz;
@@ -115,11 +115,14 @@ static void status_table(struct qed *qed, char *result, unsigned int maxlen)
 			  f->known_zeroes +
 			  2 * !!f->cache_kib + 2 * commit + 2 * !!f->low_water +
 			  2 * !!f->zero_ahead + 2 * f->named +
-			  2 * !!qed->backing;
+			  2 * !!qed->backing + 2 * qed->nr_layers;
+	unsigned int i;
 
 	DMEMIT("%s", qed->dev->name);
 	if (nr)
 		DMEMIT(" %u", nr);
+	for (i = 0; i < qed->nr_layers; i++)
+		DMEMIT(" layer %s", qed->layers[i].dev->name);
 	if (qed->backing)
 		DMEMIT(" backing %s", qed->backing->name);
 	if (f->read_only)
