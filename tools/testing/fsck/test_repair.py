@@ -120,32 +120,31 @@ def l1_offset_at_a_table(tmp):
         true(view(path) == whole, "table %d: what the guest sees" % table)
 
 
-@test
-def l1_offset_and_header_size(tmp):
-    """the same if the size of the header is illegal, too, or reaches over that table"""
+def misplaced(tmp, field, values):
+    """the place of each of three tables for that of the L1 table, and a field is illegal, too"""
     path, tables = three_tables(tmp)
     whole = view(path)
     for table in tables:
-        for header in (0, 8):
+        for value in values:
             with edit(path) as img:
-                img.hdr.l1_table_offset, img.hdr.header_size = table * 4096, header
+                img.hdr.l1_table_offset = table * 4096
+                setattr(img.hdr, field, value)
                 img.disk.write(0, img.hdr.pack())
             report("-y", path, status=REPAIRED)
-            true(view(path) == whole, "table %d, header %d: what the guest sees" % (table, header))
+            true(view(path) == whole, "table %d, %s %d: what the guest sees" %
+                 (table, field, value))
+
+
+@test
+def l1_offset_and_header_size(tmp):
+    """the same if the size of the header is illegal, too, or reaches over that table"""
+    misplaced(tmp, "header_size", (0, 8))
 
 
 @test
 def l1_offset_and_disk_size(tmp):
     """the same if the size of the disk is illegal, too: then all entries of both places count"""
-    path, tables = three_tables(tmp)
-    whole = view(path)
-    for table in tables:
-        for size in (0, 1, 513, 1 << 63):
-            with edit(path) as img:
-                img.hdr.l1_table_offset, img.hdr.image_size = table * 4096, size
-                img.disk.write(0, img.hdr.pack())
-            report("-y", path, status=REPAIRED)
-            true(view(path) == whole, "table %d, size %d: what the guest sees" % (table, size))
+    misplaced(tmp, "image_size", (0, 1, 513, 1 << 63))
 
 
 @test
