@@ -223,6 +223,19 @@ stop()
 	wait
 }
 
+# Once more, as whoever sees only the end of all this wants to know, too: what was said about
+# the first failures of each part
+why()
+{
+	local verdicts
+
+	for verdicts in "$out"/*.verdicts; do
+		grep -q '^fail' "$verdicts" || continue
+		echo "--- ${verdicts#"$PWD/"}"
+		grep -m 3 -B 5 -A 20 '^\(# \)\?not ok' "${verdicts%.verdicts}.log" || true
+	done
+}
+
 summary()
 {
 	local pass fail skip
@@ -230,6 +243,7 @@ summary()
 	pass=$(cat "$out"/*.verdicts | grep -c '^pass') || true
 	fail=$(cat "$out"/*.verdicts | grep -c '^fail') || true
 	skip=$(cat "$out"/*.verdicts | grep -c '^skip') || true
+	why
 	grep -H '^\(fail\|skip\)' "$out"/*.verdicts |
 		sed "s|^$out/||; s|\.verdicts:|: |" || true
 	echo "$pass passed, $fail failed, $skip skipped"
