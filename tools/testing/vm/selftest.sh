@@ -194,6 +194,22 @@ died_early()
 	[ -d "$out/early-bin/was" ]
 }
 
+# The first one hangs while it starts.
+hung_early()
+{
+	mkdir -p "$out/hung-bin"
+	cat >"$out/hung-bin/qemu-system-x86_64" <<-END
+		#!/bin/sh
+		mkdir "$out/hung-bin/was" 2>/dev/null && exec sleep 1000
+		exec $(command -v qemu-system-x86_64) "\$@"
+	END
+	chmod +x "$out/hung-bin/qemu-system-x86_64"
+	rm -rf "$out/hung-bin/was"
+	VM_START_LIMIT=120 PATH=$out/hung-bin:$PATH run hung 6 '^here$' -- \
+		sh -c 'echo here; exit 6' || return
+	[ -d "$out/hung-bin/was" ]
+}
+
 machine_gone()
 {
 	run gone 121 'died: no word' -- \
@@ -344,6 +360,7 @@ try "unless it is expected" allowed_splat
 try "panic" panic
 try "machine that cannot start" no_start
 try "machine that dies while it starts, once" died_early
+try "machine that hangs while it starts, once" hung_early
 try "reset without a word" machine_gone
 try "time limit" time_limit
 try "no machine survives its vm-run" no_survivor
