@@ -22,6 +22,8 @@
  *               it, where nobody has written
  *   -w FILE     write those sectors to the file, and nothing else
  *   -S FILE     where to keep what must be read, for the next one; all write with it
+ *   -l          what no flush covers may be lost between this one and the next, and may have been
+ *               since the one before
  *   -i          pause once, for long enough that NEED_CHECK is cleared
  *   -e          writes may fail, with ENOSPC
  *   -x SEED
@@ -61,7 +63,7 @@ static unsigned int min_sectors = 1, max_sectors = 64;
 static unsigned int min_unmap = 8, max_unmap = 256, unmap_align = 8;
 static unsigned int flush_percent = 5, fua_percent, sequential_percent;
 static unsigned int discard_percent, zeroes_percent;
-static bool may_fail, with_pause, races;
+static bool may_fail, may_lose, with_pause, races;
 static uint64_t seed = 1, range, size, below;
 static const char *state, *below_file;
 
@@ -265,14 +267,29 @@ static void write_something(uint64_t *rng, void *buf, uint64_t *next)
 	do_write(buf, sector, nr, chance(rng, fua_percent));
 }
 
+/* What is to be read after a loss is known by the flushes. */
+static void flush(uint32_t *covers)
+{
+	int r;
+
+	if (may_lose)
+		oracle_flush(&oracle, covers);
+	r = fdatasync(fd);
+	if (r && !may_fail)
+		die("flush");
+	if (!r && may_lose)
+		oracle_flushed(&oracle, covers);
+}
+
 static void *run(void *arg)
 {
 	uint64_t rng = seed * MAX_THREADS + (uintptr_t)arg;
+	uint32_t *covers = calloc(range, sizeof(*covers));
 	unsigned int what;
 	uint64_t next = 0;
 	void *buf;
 
-	if (posix_memalign(&buf, 4096, MAX_SECTORS * SECTOR))
+	if (!covers || posix_memalign(&buf, 4096, MAX_SECTORS * SECTOR))
 		die("memory");
 	while (next_write()) {
 		what = stamp_random(&rng) % 100;
@@ -280,12 +297,13 @@ static void *run(void *arg)
 			unmap_something(&rng, what < discard_percent);
 		else
 			write_something(&rng, buf, &next);
-		if (chance(&rng, flush_percent) && fdatasync(fd) && !may_fail)
-			die("flush");
+		if (chance(&rng, flush_percent))
+			flush(covers);
 		if (with_pause && started > writes / 2 && !idled)
 			do_idle();
 	}
 	free(buf);
+	free(covers);
 	atomic_fetch_sub(&at_work, 1);
 	return NULL;
 }
@@ -344,7 +362,7 @@ static void options(int argc, char **argv)
 {
 	int option;
 
-	while ((option = getopt(argc, argv, "t:n:s:a:r:f:u:q:d:z:D:A:g:C:S:b:w:Riex:")) != -1) {
+	while ((option = getopt(argc, argv, "t:n:s:a:r:f:u:q:d:z:D:A:g:C:S:b:w:Riex:l")) != -1) {
 		unsigned long value = optarg ? strtoul(optarg, NULL, 0) : 0;
 
 		switch (option) {
@@ -407,6 +425,9 @@ static void options(int argc, char **argv)
 		case 'R':
 			races = true;
 			break;
+		case 'l':
+			may_lose = true;
+			break;
 		case 'i':
 			with_pause = true;
 			break;
@@ -446,6 +467,8 @@ int main(int argc, char **argv)
 	busy = calloc(range, 1);
 	if (!busy || oracle_open(&oracle, state, range, false))
 		die("memory");
+	if (may_lose)
+		oracle_lose(&oracle);
 	begin_with_below();
 	at_work = threads;
 	for (i = 0; i < threads + readers; i++)
