@@ -127,6 +127,7 @@ static inline void qed_entry_write(struct qed_block *block, unsigned int i,
  * @nr_blocks: cached, or promised to qed_cache_alloc(); under the lock
  * @nr_dirty: length of @dirty; under the lock
  * @nr_writing: blocks of the running commit; under the lock
+ * @nr_taken: blocks that commits have ever taken; under the lock
  * @max_blocks: limit of @nr_blocks
  * @commit_at: with so many dirty blocks it is time for a commit
  * @stuck: dirty blocks cannot be written: who needs a block gets one over the
@@ -157,6 +158,7 @@ struct qed_cache {
 	unsigned long nr_blocks;
 	unsigned long nr_dirty;
 	unsigned long nr_writing;
+	u64 nr_taken;
 	unsigned long max_blocks;
 	unsigned long commit_at;
 	bool stuck;

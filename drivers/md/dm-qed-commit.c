@@ -165,6 +165,7 @@ static bool commit_add(struct qed_commit *commit, struct qed_block *block)
 	qed_block_pin(block);
 	qed_block_clean(block);
 	cache->nr_writing++;
+	cache->nr_taken++;
 	commit->ordered |= block->ordered;
 	block->ordered = false;
 	spin_unlock_irq(&cache->lock);

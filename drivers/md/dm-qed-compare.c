@@ -12,24 +12,18 @@
 
 #define DM_MSG_PREFIX "qed"
 
-/* Is it as on the device, for all that we have done? Caller holds the lock. */
-static bool is_at_rest(struct qed_meta *meta, const struct qed_block *block)
-{
-	return !block->dirty && !meta->cache.nr_writing;
-}
-
-/* A commit may come and go while the block is read. */
+/* A commit may come and go while the block is read, or still be writing what it took before. */
 static int compare_block(struct qed_meta *meta, const struct qed_block *block,
 			 void *buffer)
 {
 	struct qed_cache *cache = &meta->cache;
 	bool rest, same;
-	u64 commits;
+	u64 taken;
 	int r;
 
 	spin_lock_irq(&cache->lock);
-	rest = is_at_rest(meta, block);
-	commits = meta->commits;
+	rest = !block->dirty && !cache->nr_writing;
+	taken = cache->nr_taken;
 	spin_unlock_irq(&cache->lock);
 	if (!rest)
 		return 0;
@@ -39,7 +33,7 @@ static int compare_block(struct qed_meta *meta, const struct qed_block *block,
 		return r;
 
 	spin_lock_irq(&cache->lock);
-	same = !is_at_rest(meta, block) || commits != meta->commits ||
+	same = block->dirty || taken != cache->nr_taken ||
 	       !memcmp(block->entries, buffer, QED_BLOCK_SIZE);
 	spin_unlock_irq(&cache->lock);
 	if (same)
@@ -47,18 +41,6 @@ static int compare_block(struct qed_meta *meta, const struct qed_block *block,
 	DMERR("%s: the table block at sector %llu is not as it was",
 	      meta->client->name, (unsigned long long)block->sector);
 	return -EUCLEAN;
-}
-
-static int compare_l1(struct qed_meta *meta, void *buffer)
-{
-	int r = 0;
-	u64 i;
-
-	for (i = 0; i < meta->nr_l1_blocks && !r; i++) {
-		cond_resched();
-		r = compare_block(meta, meta->l1[i], buffer);
-	}
-	return r;
 }
 
 static int compare_bucket(struct qed_meta *meta, unsigned long nr, void *buffer)
@@ -75,14 +57,39 @@ static int compare_bucket(struct qed_meta *meta, unsigned long nr, void *buffer)
 	return r;
 }
 
+/* How many places there are: the blocks of the L1 table, and then buckets of the cache. */
+static u64 nr_places(struct qed_meta *meta)
+{
+	return meta->nr_l1_blocks + (1ULL << meta->cache.hash_bits);
+}
+
+static int compare_place(struct qed_meta *meta, u64 i, void *buffer)
+{
+	cond_resched();
+	return i < meta->nr_l1_blocks ?
+	       compare_block(meta, meta->l1[i], buffer) :
+	       compare_bucket(meta, i - meta->nr_l1_blocks, buffer);
+}
+
 int qed_compare_tables(struct qed_meta *meta, void *buffer)
 {
-	unsigned long nr = 1UL << meta->cache.hash_bits, i;
-	int r = compare_l1(meta, buffer);
+	u64 nr = nr_places(meta), i;
+	int r = 0;
+
+	for (i = 0; i < nr && !r; i++)
+		r = compare_place(meta, i, buffer);
+	return r;
+}
+
+int qed_compare_some(struct qed_meta *meta, void *buffer)
+{
+	u64 nr = min_t(u64, nr_places(meta), QED_COMPARE_SOME), i;
+	int r = 0;
 
 	for (i = 0; i < nr && !r; i++) {
-		cond_resched();
-		r = compare_bucket(meta, i, buffer);
+		if (meta->compare_next >= nr_places(meta))
+			meta->compare_next = 0;
+		r = compare_place(meta, meta->compare_next++, buffer);
 	}
 	return r;
 }

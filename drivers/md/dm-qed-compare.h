@@ -22,4 +22,17 @@
  */
 int qed_compare_tables(struct qed_meta *meta, void *buffer);
 
+/* Blocks of the L1 table, or buckets of the cache, that are looked at in one go */
+#define QED_COMPARE_SOME	256
+
+/**
+ * qed_compare_some() - the same with a part of them, and each time with the next one
+ * @meta: the loaded metadata
+ * @buffer: for a block
+ *
+ * Context: Process context, may sleep. Caller holds header_mutex, which protects the place.
+ * Return: as qed_compare_tables().
+ */
+int qed_compare_some(struct qed_meta *meta, void *buffer);
+
 #endif /* DM_QED_COMPARE_H */

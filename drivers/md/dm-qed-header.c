@@ -174,17 +174,28 @@ int qed_header_judge(struct qed_meta *meta, const struct qed_load_args *args)
 	return 0;
 }
 
-/* Has somebody else cleared bit 63 since it was loaded? Caller holds header_mutex. */
-static bool is_void(struct qed_meta *meta)
+/* Is NEED_CHECK clear in next, as the header is on the device, though we have set it? */
+static bool lacks_need_check(struct qed_meta *meta)
 {
-	return !meta->recording && qed_record_has_room(meta->header);
+	__le64 gone = meta->header->features & ~meta->next->features;
+
+	return gone & cpu_to_le64(QED_F_NEED_CHECK);
 }
 
-/* The record was void: so it is from now on, or it would say what is not known. */
-static void record_voided(struct qed_meta *meta)
+/*
+ * Somebody else has opened the image to write: the record is void from now on, or it would
+ * say what is not known. Without a record it is NEED_CHECK that tells. Caller holds
+ * header_mutex.
+ */
+static void image_had(struct qed_meta *meta)
 {
-	DMWARN("%s: somebody else has cleared bit 63: the record is void",
-	       meta->client->name);
+	if (meta->recording)
+		DMWARN("%s: somebody else has cleared bit 63: the record is void",
+		       meta->client->name);
+	else
+		DMWARN_LIMIT("%s: somebody else has cleared NEED_CHECK",
+			     meta->client->name);
+	meta->had = true;
 	meta->recording = false;
 	meta->header->autoclear_features = 0;
 }
@@ -223,13 +234,14 @@ static int image_lost(struct qed_meta *meta, enum qed_record_change change)
 }
 
 /*
- * Whoever has cleared bit 63 may have checked the image, or written to it, now or since
- * then. If that is in the tables those in memory are old, and free is what is not. Caller
- * holds header_mutex; overwrites next.
+ * Whoever has had the image may have checked it, or written to it, now or since then. If
+ * that is in the tables those in memory are old, and free is what is not. Caller holds
+ * header_mutex; overwrites next.
  */
-static int look_at_tables(struct qed_meta *meta)
+static int look_at_tables(struct qed_meta *meta, bool all)
 {
-	int r = qed_compare_tables(meta, meta->next);
+	int r = all ? qed_compare_tables(meta, meta->next) :
+		      qed_compare_some(meta, meta->next);
 
 	if (r != -EUCLEAN)
 		return r;
@@ -249,8 +261,9 @@ static int header_reread(struct qed_meta *meta)
 }
 
 /*
- * Is the image still ours? Caller holds header_mutex. What was done behind a void record
- * while we were paused nobody knows: tables that we have in memory may be old.
+ * Is the image still ours? Caller holds header_mutex; next has the header then. What was
+ * done behind a void record while we were paused nobody knows: tables that we have in memory
+ * may be old.
  */
 static int header_look(struct qed_meta *meta, bool paused)
 {
@@ -261,13 +274,14 @@ static int header_look(struct qed_meta *meta, bool paused)
 		return r;
 	change = qed_record_compare(meta->next, meta->header, meta->owner.id);
 	/* Nor what since it is void. */
-	if (paused && is_void(meta) && change == QED_RECORD_SAME)
+	if (change == QED_RECORD_SAME &&
+	    (lacks_need_check(meta) || (paused && meta->had)))
 		change = QED_RECORD_VOID;
 	if (change == QED_RECORD_SAME)
 		return 0;
 	if (change != QED_RECORD_VOID || paused)
 		return image_lost(meta, change);
-	record_voided(meta);
+	image_had(meta);
 	return 0;
 }
 
@@ -282,8 +296,8 @@ static int header_begin(struct qed_meta *meta)
 	lockdep_assert_held(&meta->header_mutex);
 
 	r = header_look(meta, false);
-	if (!r && is_void(meta))
-		r = look_at_tables(meta);
+	if (!r && meta->had)
+		r = look_at_tables(meta, true);
 	if (!r)
 		memcpy(meta->next, meta->header, QED_BLOCK_SIZE);
 	meta->record.device_size = bdev_nr_bytes(meta->bdev);
@@ -340,18 +354,28 @@ int qed_header_look(struct qed_meta *meta)
 	return r;
 }
 
-/* Whoever has just cleared bit 63 may have cleared NEED_CHECK, too: it is set again. */
+/*
+ * Whoever has cleared NEED_CHECK has done so though the image is in use: it is set again,
+ * whenever that is, and until it succeeds. Who has the image still leaves no other trace than
+ * in the tables.
+ */
+static void header_glance(struct qed_meta *meta)
+{
+	bool had = meta->had;
+
+	if (header_look(meta, false) || !meta->had)
+		return;
+	if (had && !lacks_need_check(meta))
+		look_at_tables(meta, false);
+	else if (!header_begin(meta))
+		header_update(meta);
+}
+
 void qed_header_glance(struct qed_meta *meta)
 {
-	bool was_void;
-	int r = -EROFS;
-
 	mutex_lock(&meta->header_mutex);
-	was_void = is_void(meta);
 	if (!READ_ONCE(meta->frozen))
-		r = header_look(meta, false);
-	if (!r && is_void(meta) && !was_void && !header_begin(meta))
-		header_update(meta);
+		header_glance(meta);
 	mutex_unlock(&meta->header_mutex);
 }
 
@@ -388,15 +412,15 @@ static int header_grow(struct qed_meta *meta)
 {
 	int r = -EROFS;
 
-	if (!READ_ONCE(meta->frozen) && !is_void(meta))
+	if (!READ_ONCE(meta->frozen) && !meta->had)
 		r = header_begin(meta);
 	if (!r && meta->recording)
 		r = header_update(meta);
 	if (r == -ENOSPC)
 		r = 0;
-	if (!is_void(meta))
+	if (!meta->had)
 		return r;
-	DMWARN_LIMIT("%s: not larger before another activation: somebody else has cleared bit 63",
+	DMWARN_LIMIT("%s: not larger before another activation: somebody else has had the image",
 		     meta->client->name);
 	return -EBUSY;
 }
@@ -472,6 +496,7 @@ static int header_take(struct qed_meta *meta, bool *put_off)
 	strscpy(record->host, meta->owner.host, QED_HOST_SIZE);
 	record->active = true;
 	record->device_size = bdev_nr_bytes(meta->bdev);
+	meta->had = false;
 	meta->recording = qed_record_has_room(meta->header);
 	if (meta->recording || bits) {
 		memcpy(meta->next, meta->header, QED_BLOCK_SIZE);

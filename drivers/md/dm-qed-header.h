@@ -93,7 +93,8 @@ int qed_header_look(struct qed_meta *meta);
 
 /*
  * The same while it is in use: it fails if not. A header that cannot be read for a moment tells
- * nothing. Context: Process, may sleep.
+ * nothing. If somebody else has had the image some tables are looked at, too, each time others.
+ * Context: Process, may sleep.
  */
 void qed_header_glance(struct qed_meta *meta);
 
@@ -109,7 +110,7 @@ u64 qed_header_size(struct qed_meta *meta);
  * cleared bit 63 may be in use by him, and is not ours.
  *
  * Context: Process context, may sleep; not with mode_mutex.
- * Return: 0, -EBUSY if bit 63 has been cleared, -EROFS, or the error of the device.
+ * Return: 0, -EBUSY if somebody else has had the image, -EROFS, or the error of the device.
  */
 int qed_header_grow(struct qed_meta *meta);
 

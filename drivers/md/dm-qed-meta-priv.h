@@ -113,6 +113,8 @@ struct qed_meta {
 	struct qed_record record;	/* as found, and then as it is to be written */
 	bool recorded;			/* one was found, and holds; of the load alone */
 	bool recording;			/* one is written */
+	bool had;			/* somebody else has had the image since the load */
+	u64 compare_next;		/* of its tables, see qed_compare_some() */
 	bool needs_check;		/* NEED_CHECK is set, or may be; read without */
 	struct qed_owner owner;		/* on the list while loaded to write */
 	/* By index of the L1 entry: serialise the creation of its table. */

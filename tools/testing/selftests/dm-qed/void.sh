@@ -161,24 +161,84 @@ t_qemu_check() {
 	sound "$img"
 }
 
-# ... which is set again, as the image is in use.
-t_qemu_check_busy() {
-	local i
-
-	file
-	qed q "$one"
-	io "$dev" "write:$c:$c:0x22" flush
+# checked: what QEMU does to the header of an image that is active, in less time than an idle device
+# takes to do so itself
+checked() {
 	is_dirty "$img"
-	# what it does, in less time than an idle device takes to do so itself
 	no_record "$img"
 	blk poke "$img" 16 0
 	is_clean "$img"
-	for ((i = 0; i < 60; i++)); do
-		io "$dev" "write:$(((i + 2) * c)):$c:0x22" flush
-		! is_dirty "$img" || return 0
-		sleep 0.5
+}
+
+# busy SECONDS COMMAND...: writes to new clusters until this succeeds. Those of before have all others
+# in the first $next.
+busy() {
+	local end=$((SECONDS + $1))
+
+	until "${@:2}"; do
+		[ "$SECONDS" -lt "$end" ] || fail "waited for $1 s: ${*:2}"
+		"$bin/blk" io "$q" "write:$((next++ * c)):$c:0x22" flush || true
+		sleep 0.3
 	done
-	fail "NEED_CHECK is clear still"
+}
+
+# ... which is set again, as the image is in use, each time.
+t_qemu_check_busy() {
+	next=2
+	file
+	qed q "$one"
+	q=$dev
+	io "$q" "write:$c:$c:0x22" flush
+	checked
+	busy 30 is_dirty "$img"
+	checked
+	busy 30 is_dirty "$img"
+	is "$(status q mode)" rw "the mode"
+	dm_remove q
+	sound "$img"
+}
+
+# ... also if it is not the look for that which finds it.
+t_qemu_check_grown() {
+	next=2
+	file
+	qed q "$one"
+	q=$dev
+	io "$q" "write:$c:$c:0x22" flush
+	checked
+	truncate -s 192M "$img"
+	losetup -c "$one"
+	refused dmsetup message "$pre-q" 0 grow
+	busy 30 is_dirty "$img"
+	is "$(status q mode)" rw "the mode"
+	dm_remove q
+	sound "$img"
+}
+
+is_read_only() {
+	[ "$(status q mode)" = ro ]
+}
+
+kmsg_has() {
+	kmsg | grep -q "$1"
+}
+
+# QEMU writes some time after it has opened the image, while the guest is busy elsewhere.
+t_qemu_writes_later() {
+	next=2
+	file
+	qed q "$one"
+	q=$dev
+	# both blocks of the table are in memory
+	io "$q" "read:$((600 * c)):$c:0" "write:$c:$c:0x22" flush
+	kmsg_mark
+	no_record "$img"
+	busy 30 kmsg_has 'somebody else has cleared bit 63: the record is void'
+	is "$(status q mode)" rw "the mode"
+	# the table is at cluster 5
+	blk poke "$img" $((5 * c + 600 * 8)) $((1000 * c))
+	busy 30 is_read_only
+	matches "$(kmsg)" 'somebody else has changed the tables: going read-only' "the kernel's log"
 }
 
 # QEMU writes to an image that a device has which is idle: tables in memory are old by then.
@@ -304,6 +364,8 @@ run t_qemu "QEMU reads images with a record, and clears bit 63 to write" \
 	t_qemu_reopen "... but not if it has opened them to read before" \
 	t_qemu_check "qemu-img check -r all on an active image" \
 	t_qemu_check_busy "... after which NEED_CHECK is set again" \
+	t_qemu_check_grown "... whoever finds it" \
+	t_qemu_writes_later "QEMU writes to an image that is in use" \
 	t_qemu_writes "QEMU writes to an active image" \
 	t_qemu_allocates "... which grows" \
 	t_void_grown "a device that grows when bit 63 has been cleared" \
