@@ -109,34 +109,37 @@ static void cache_pressure(struct qed_cache *cache)
  *----------------------------------------------------------------
  */
 
+/* Nothing has changed for a while. What a failed write may have left stays as it is. */
+static void come_to_rest(struct qed_meta *meta, bool touched)
+{
+	if (touched && qed_meta_is_durable(meta))
+		return;
+	if (!qed_meta_commit(meta, true))
+		qed_header_clean(meta, false);
+}
+
 unsigned long qed_meta_idle(struct qed_meta *meta, unsigned long idle)
 {
 	unsigned long now = jiffies, due;
-	bool changing, touched;
-	int r = 0;
+	bool rest, touched;
 
 	spin_lock_irq(&meta->cache.lock);
 	due = meta->last_change + idle;
-	changing = meta->changes;
+	rest = !meta->changes && !time_before(now, due);
 	touched = meta->touched;
 	spin_unlock_irq(&meta->cache.lock);
 
-	if (time_before(now, due)) {
-		/* Who allocates all the time does not write the header, and would never look. */
-		if (qed_header_needs_check(meta))
-			qed_header_glance(meta);
-		return due - now;
-	}
-	if (!changing && qed_header_needs_check(meta)) {
-		r = qed_meta_commit(meta, true);
-		if (!r)
-			r = qed_header_clean(meta, false);
-	}
+	if (rest && qed_header_needs_check(meta))
+		come_to_rest(meta, touched);
+	/* Who does not write the header, for whatever reason, would never look at it. */
+	if (qed_header_needs_check(meta))
+		qed_header_glance(meta);
 	/* What has failed stays as it is; a header that could not be read is tried again. */
-	if (r && READ_ONCE(meta->frozen))
+	if (READ_ONCE(meta->frozen))
 		return 0;
-	/* Something may have come between the commit and the look at it. */
-	return qed_header_needs_check(meta) && !touched ? idle : 0;
+	if (time_before(now, due))
+		return due - now;
+	return qed_header_needs_check(meta) ? idle : 0;
 }
 
 /* The scan, and then the check: that may need a commit to go on to its end. */

@@ -48,6 +48,50 @@ t_taken_busy() {
 	fail "it writes still"
 }
 
+is_read_only() {
+	[ "$(status q mode)" = ro ]
+}
+
+# ... nor while it trims, which takes long.
+t_taken_trim() {
+	local size
+
+	need_target delay
+	file
+	size=$(sectors_of "$one")
+	linear l "$one"
+	qed q "$dev" host first
+	q=$dev
+	io "$q" "write:$c:$c:0x22" flush
+	# what the device is given takes half a minute, each time
+	dm_swap l "0 $size delay $one 0 0 $one 0 30000"
+	dmsetup message "$pre-q" 0 trim
+	# it may have looked since the write
+	sleep 8
+	not status_is q trim -
+	elsewhere second
+	wait_for 20 is_read_only
+}
+
+# ... nor with a cluster that a failed write may have changed, so that the image stays marked.
+t_taken_touched() {
+	null n 128 blocksize=512
+	lower=$dev
+	image "$lower" $((64 * mb)) "$c" 4
+	qed q "$lower" host first zeroed_from 5
+	q=$dev
+	io "$q" "write:0:$c:0x11" flush
+	null_bad n "+$((10 * c / 512))-$((11 * c / 512 - 1))"
+	io "$q" "!EIO/write:$c:$c:0x22"
+	null_bad n "-$((10 * c / 512))-$((11 * c / 512 - 1))"
+	# longer than it takes to find nothing to do
+	sleep 12
+	is "$(status q mode)" rw "the mode"
+	is_dirty "$lower"
+	elsewhere second "$lower"
+	wait_for 20 is_read_only
+}
+
 # ... nor when it is suspended, or resumed
 t_taken_idle() {
 	file
@@ -257,6 +301,8 @@ t_bad_resume() {
 
 run t_taken "who has lost the image does not write" \
 	t_taken_busy "... for long, whatever it does" \
+	t_taken_trim "... while it trims" \
+	t_taken_touched "... when a write to a new cluster has failed" \
 	t_taken_idle "... nor suspends, or resumes it" \
 	t_taken_and_void "... also if one has written then who knows no record" \
 	t_label "something else is in sector 0" \
