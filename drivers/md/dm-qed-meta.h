@@ -596,7 +596,7 @@ unsigned long qed_meta_idle(struct qed_meta *meta, unsigned long idle);
 /**
  * qed_meta_see_growth() - look at the size of the image device, and write a new one
  * @meta: the loaded metadata
- * @nr: the clusters that it has, for qed_meta_grow() if this succeeds
+ * @nr: the clusters that it has if it has grown, and this succeeds, for qed_meta_grow(); else 0
  *
  * Context: Process context, may sleep; not with a lock that the client's failed() takes.
  * Return: 0, -EBUSY if somebody else may use what it has grown by, -EROFS, or the error of

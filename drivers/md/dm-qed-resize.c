@@ -113,10 +113,17 @@ static bool may_grow(struct qed_meta *meta)
 
 int qed_meta_see_growth(struct qed_meta *meta, u64 *nr)
 {
-	*nr = bdev_nr_bytes(meta->bdev) >> meta->geo.cluster_shift;
-	if (!may_grow(meta) || *nr <= qed_space_nr(meta->space))
+	u64 size = bdev_nr_bytes(meta->bdev) >> meta->geo.cluster_shift;
+	int r;
+
+	/* Nothing to be used before it is written, though it may be known soon what is in use. */
+	*nr = 0;
+	if (!may_grow(meta) || size <= qed_space_nr(meta->space))
 		return 0;
-	return qed_header_grow(meta);
+	r = qed_header_grow(meta);
+	if (!r)
+		*nr = size;
+	return r;
 }
 
 int qed_meta_grow(struct qed_meta *meta, u64 nr)
@@ -124,7 +131,7 @@ int qed_meta_grow(struct qed_meta *meta, u64 nr)
 	unsigned int noio;
 	int r;
 
-	if (!may_grow(meta))
+	if (!nr || !may_grow(meta))
 		return 0;
 	/* Writes wait for it, so memory must not wait for them. */
 	noio = memalloc_noio_save();

@@ -72,6 +72,7 @@ static int hooked_submit_wait(struct bio *bio)
 #include "dm-qed-l1.c"
 #include "dm-qed-lookup.c"
 #include "dm-qed-table.c"
+#include "dm-qed-resize.c"
 #include "dm-qed-commit.c"
 #include "dm-qed-walk.c"
 #include "dm-qed-survey.c"
@@ -1064,6 +1065,22 @@ static void zeroes_of_blocks(struct kunit *test)
 	limits->max_write_zeroes_sectors = zeroes;
 }
 
+/*
+ * Before it is known what is in use nothing is said to have been added: that would be used,
+ * and not written, if the scan ends before it is asked for.
+ */
+static void grow_unknown(struct kunit *test)
+{
+	struct txn_test *t = test->priv;
+	u64 nr = 1;
+
+	t->meta->known = false;
+	KUNIT_EXPECT_EQ(test, 0, qed_meta_see_growth(t->meta, &nr));
+	KUNIT_EXPECT_EQ(test, nr, 0);
+	t->meta->known = true;
+	KUNIT_EXPECT_EQ(test, 0, qed_meta_grow(t->meta, nr));
+}
+
 static struct kunit_case txn_cases[] = {
 	KUNIT_CASE(zeroes_of_blocks),
 	KUNIT_CASE(lookup),
@@ -1088,6 +1105,7 @@ static struct kunit_case txn_cases[] = {
 	KUNIT_CASE(unmap_throttled_many),
 	KUNIT_CASE(walk_waits),
 	KUNIT_CASE(check_counts),
+	KUNIT_CASE(grow_unknown),
 	{}
 };
 
