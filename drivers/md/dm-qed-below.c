@@ -94,10 +94,11 @@ int qed_below_check(struct qed *qed, char **error)
 	return 0;
 }
 
-int qed_below_check_size(struct qed *qed)
+int qed_below_measure(struct qed *qed, sector_t *size)
 {
-	if (!qed->backing || !qed_meta_is_backed(qed->meta) ||
-	    bdev_nr_sectors(qed->below) >= qed->below_size)
+	*size = qed->backing ? bdev_nr_sectors(qed->below) : 0;
+	/* Whether the header asks for it is not known before the load. */
+	if (!qed->backing || *size >= qed->below_size)
 		return 0;
 	DMERR("%s: the backing device %s is shorter than when the table was loaded",
 	      qed_name(qed), qed->backing->name);
@@ -108,7 +109,7 @@ int qed_below_check_size(struct qed *qed)
  * In whole blocks: the image may end within one, and what is behind its end there cannot
  * come to light, as it cannot grow then.
  */
-void qed_below_activate(struct qed *qed)
+void qed_below_activate(struct qed *qed, sector_t size)
 {
 	bool backed = qed_meta_is_backed(qed->meta);
 	sector_t end = qed_meta_guest_sectors(qed->meta);
@@ -116,7 +117,7 @@ void qed_below_activate(struct qed *qed)
 	qed->below_end = 0;
 	if (backed) {
 		end = round_up(end, bdev_logical_block_size(qed->below) >> SECTOR_SHIFT);
-		qed->below_end = min(bdev_nr_sectors(qed->below), end);
+		qed->below_end = min(size, end);
 	} else if (qed->backing) {
 		DMWARN("%s: the image %s has lost its backing file since the table was loaded",
 		       qed_name(qed), qed->dev->name);

@@ -35,19 +35,29 @@ void qed_below_close(struct qed *qed);
  */
 int qed_below_check(struct qed *qed, char **error);
 
-/*
- * Has it become shorter since the table was loaded? What is missing would read as zeroes,
- * and get into the image with what is copied. Context: Process context.
+/**
+ * qed_below_measure() - has it become shorter since the table was loaded?
+ * @qed: the target
+ * @size: its size in sectors, for qed_below_activate()
+ *
+ * What is missing would read as zeroes, and get into the image with what is copied.
+ *
+ * Context: Process context.
  * Return: 0 or -ENXIO.
  */
-int qed_below_check_size(struct qed *qed);
+int qed_below_measure(struct qed *qed, sector_t *size);
 
-/*
- * Find out how much of the image is below; its metadata has just been loaded. The header
- * may have changed since the table was made: it decides what shows, and the table only
- * where that is. Context: Process context.
+/**
+ * qed_below_activate() - find out how much of the image is below
+ * @qed: the target, whose metadata has just been loaded
+ * @size: of what is below, before that: if it has become shorter since, reads fail
+ *
+ * The header may have changed since the table was made: it decides what shows, and the
+ * table only where that is.
+ *
+ * Context: Process context.
  */
-void qed_below_activate(struct qed *qed);
+void qed_below_activate(struct qed *qed, sector_t size);
 
 /* Is the device used as what is below? Context: Any. */
 bool qed_is_below(struct qed *qed, dev_t dev);

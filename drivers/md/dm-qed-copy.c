@@ -471,8 +471,20 @@ static bool read_piece(struct qed_copy *copy)
 	return reads;
 }
 
+/* What was read of a block of what is below that is longer than the image: it might grow. */
+static void zero_behind(struct qed_copy *copy, unsigned int offset,
+			unsigned int nr, struct page **pages)
+{
+	sector_t end = qed_meta_guest_sectors(copy->copies->qed->meta);
+	sector_t first = copy->args.guest + offset;
+	unsigned int from = first < end ? min_t(sector_t, end - first, nr) : 0;
+
+	zero_pages(pages, from, nr - from);
+}
+
 static void write_piece(struct qed_copy *copy)
 {
+	zero_behind(copy, piece_offset(copy), copy->piece, copy->pages);
 	begin(copy, true);
 	submit_pages(copy, copy->copies->qed->bdev, REQ_OP_WRITE,
 		     copy->args.to + piece_offset(copy), copy->piece,
@@ -495,6 +507,9 @@ static void submit_data(struct qed_copy *copy)
 {
 	const struct qed_copy_args *args = &copy->args;
 
+	if (copy->whole)
+		zero_behind(copy, args->head + args->nr, args->tail,
+			    copy->pages + qed_copy_vecs(args->head));
 	atomic64_add(1 + (args->head && args->tail && args->head + args->nr >=
 			  1U << qed_meta_cluster_bits(copy->copies->qed->meta)),
 		     &copy->copies->nr);

@@ -109,18 +109,20 @@ static void status_table(struct qed *qed, char *result, unsigned int maxlen)
 {
 	const struct qed_features *f = &qed->features;
 	bool commit = f->commit_ms != QED_DEFAULT_COMMIT_MS;
+	/* Of an image that has lost it the line could not be loaded again. */
+	bool backed = qed->backing && qed_meta_is_backed(qed->meta);
 	unsigned int sz = 0;
 	unsigned int nr = f->read_only + f->error_if_no_space +
 			  f->ignore_discard + f->no_discard_passdown +
 			  f->known_zeroes +
 			  2 * !!f->cache_kib + 2 * commit + 2 * !!f->low_water +
 			  2 * !!f->zero_ahead + 2 * f->named +
-			  2 * !!qed->backing;
+			  2 * backed;
 
 	DMEMIT("%s", qed->dev->name);
 	if (nr)
 		DMEMIT(" %u", nr);
-	if (qed->backing)
+	if (backed)
 		DMEMIT(" backing %s", qed->backing->name);
 	if (f->read_only)
 		DMEMIT(" read_only");

@@ -176,6 +176,7 @@ static int activate(struct qed *qed)
 		.backing = qed->backing,
 	};
 	unsigned int noio;
+	sector_t below;
 	int r;
 
 	/*
@@ -193,14 +194,14 @@ static int activate(struct qed *qed)
 
 	/* Memory must not come from writing to this very device. */
 	noio = memalloc_noio_save();
-	r = qed_below_check_size(qed);
+	r = qed_below_measure(qed, &below);
 	if (!r)
 		r = qed_meta_load(qed->meta, &args);
 	memalloc_noio_restore(noio);
 	if (r)
 		inactive(qed);
 	else
-		qed_below_activate(qed);
+		qed_below_activate(qed, below);
 	return r;
 }
 

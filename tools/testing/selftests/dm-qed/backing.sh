@@ -265,6 +265,9 @@ t_changed() {
 	dm_resume q
 	matches "$(kmsg)" 'has lost its backing file' "the log"
 	io "$dev" "read:0:$((4 * mb)):0"
+	# the line is one that can be loaded
+	is "$(blk dm table "$pre-q")" "0 8192 qed $(devno "$disk") 2 commit_interval 3600000" \
+		"the table"
 	dm_remove q
 	qed q "$disk"
 	dm_suspend q
@@ -307,6 +310,108 @@ t_shrunk() {
 	io "$dev" "cmp:0:$((2 * mb)):$raw" "read:$((2 * mb)):$((2 * mb)):0"
 }
 
+# It becomes shorter while the image is loaded: what is missing is not taken for zeroes.
+t_shrinks() {
+	local pid lower half=$((2 * mb / 512))
+
+	need_target delay
+	overlay $((4 * mb)) $((4 * mb))
+	lower=$below
+	linear b "$lower"
+	below=$dev
+	# all but the header takes its time
+	dm l "0 128 linear $disk 0"$'\n'"128 $(($(sectors_of "$disk") - 128)) delay $disk 128 3000 $disk 128 0"
+	disk=$dev
+	dm q "0 $((2 * half)) error"
+	q=$dev
+	dm_load q "$(table "$disk" backing "$below")"
+	bg "$bin/blk" dm resume "$pre-q"
+	pid=$!
+	sleep 1
+	kill -0 "$pid" || fail "too late: it is loaded"
+	dm_swap b "0 $half linear $lower 0"
+	if wait "$pid"; then
+		io "$q" "cmp:0:$((2 * mb)):$raw" "!EIO/read:$((2 * mb)):512" \
+			"!EIO/write:$((2 * mb + 512)):512:7"
+	else
+		is "$(status q mode)" fail "the mode"
+	fi
+}
+
+# ... and after the header has had no backing file for a while
+t_regained() {
+	local q lower features size_below=$((4 * mb / 512))
+
+	overlay $((4 * mb)) $((4 * mb))
+	lower=$below
+	linear b "$lower"
+	below=$dev
+	over
+	q=$dev
+	dm_suspend q
+	features=$(blk u64 "$disk" 16)
+	blk poke "$disk" 16 0
+	dm_resume q
+	dm_suspend q
+	blk poke "$disk" 16 "$features"
+	dm_swap b "0 $((size_below / 2)) linear $lower 0"
+	kmsg_mark
+	refused dm_resume q
+	matches "$(kmsg)" 'is shorter than when the table was loaded' "the log"
+	dm_swap b "0 $size_below linear $lower 0"
+	dm_resume q
+	dev=$q
+	same
+}
+
+# The name of the backing file is where a record would be: then NEED_CHECK alone tells that somebody
+# else has had the image.
+t_bare() {
+	local i
+
+	overlay $((4 * mb)) $((4 * mb))
+	printf %s "$base" | dd of="$disk" bs=1 seek=400 conv=notrunc status=none
+	blk poke "$disk" 56 $((400 | ${#base} << 32))
+	over
+	is "$(blk u64 "$disk" 32)" 0 "the autoclear bits"
+	io "$dev" "write:0:512:7" flush
+	kmsg_mark
+	is_dirty "$disk"
+	blk poke "$disk" 16 5
+	is_clean "$disk"
+	for ((i = 1; i < 60; i++)); do
+		io "$dev" "write:$((i * 65536)):512:7" flush
+		! is_dirty "$disk" || break
+		sleep 0.3
+	done
+	is_dirty "$disk"
+	matches "$(kmsg)" 'somebody else has cleared NEED_CHECK' "the log"
+	is "$(status q mode)" rw "the mode"
+}
+
+# An image that ends within a block: what is below, and longer, does not get behind its end.
+t_behind() {
+	local first=$((3 * 65536)) end=$((3 * 65536 + 4096 + 512))
+
+	overlay $((8 * 65536)) "$end"
+	unloop "$disk"
+	unloop "$below"
+	loop "$base" ro 4096
+	below=$dev
+	truncate -s "$((128 * mb))" "$img"
+	loop "$img" 4096
+	disk=$dev
+	dm q "0 $(((first + 4096) / 512)) qed $disk 2 backing $below"
+	io "$dev" "write:$first:4096:7" flush
+	dm_remove q
+	detach
+	qemu-img rebase -u -f qed -b "" "$img"
+	qemu-img resize -q -f qed "$img" $((4 * 65536))
+	qemu-io -r -f qed -c "read -P 7 $first 4096" \
+		-c "read -P 0 $end $((4 * 65536 - end))" "$img" >"$tmp/qemu-io.log"
+	! grep -q failed "$tmp/qemu-io.log" || fail "what is below has got behind the end"
+}
+
 run "t_turns 3000320 4194304 65536 4" "in turns with QEMU, 64 KiB clusters" \
 	"t_turns 4194304 3001856 4096 2" "in turns with QEMU, 4 KiB clusters, a longer base" \
 	"t_turns 2500096 6291456 1048576 2" "in turns with QEMU, 1 MiB clusters" \
@@ -320,4 +425,8 @@ run "t_turns 3000320 4194304 65536 4" "in turns with QEMU, 64 KiB clusters" \
 	"t_parallel 4096" "many writes at once, 4 KiB clusters" \
 	t_refused "what does not go together is refused" \
 	t_changed "a header that has changed" \
-	t_shrunk "a backing device that is not there, or has become shorter"
+	t_shrunk "a backing device that is not there, or has become shorter" \
+	t_shrinks "... that becomes shorter while the image is loaded" \
+	t_regained "... or while there was no backing file" \
+	t_bare "an image without room for a record" \
+	t_behind "an image that ends within a block of what is below"
