@@ -79,17 +79,27 @@ def discard(path, pieces):
     return seconds
 
 
-# struct dm_ioctl, see linux/dm-ioctl.h
+# struct dm_ioctl and dm_target_spec, see linux/dm-ioctl.h
 DM_HEAD = struct.Struct("=IIIIIIiIIIQ128s129s7x")
-DM_SUSPEND, DM_STATUS = 0xc138fd06, 0xc138fd0c
+DM_SPEC = struct.Struct("=QQiI16s")
+DM_CREATE, DM_REMOVE, DM_SUSPEND, DM_LOAD, DM_STATUS = (
+    0xc138fd00 + command for command in (3, 4, 6, 9, 12))
 DM_SUSPEND_FLAG, DM_NOFLUSH_FLAG = 1 << 1, 1 << 11
 
 
-def dm_ask(number, name, flags):
-    """Ask the kernel itself: dmsetup would take milliseconds to begin. Returns the buffer."""
+def dm_ask(number, name, flags=0, target=None):
+    """Ask the kernel itself: dmsetup would take milliseconds to begin. Returns the buffer.
+
+    target: (sectors, kind, arguments) of a table with one line.
+    """
     buffer = bytearray(4096)
-    DM_HEAD.pack_into(buffer, 0, 4, 0, 0, len(buffer), DM_HEAD.size, 0, 0, flags, 0, 0, 0,
-                      name.encode(), b"")
+    DM_HEAD.pack_into(buffer, 0, 4, 0, 0, len(buffer), DM_HEAD.size, 1 if target else 0, 0, flags,
+                      0, 0, 0, name.encode(), b"")
+    if target:
+        sectors, kind, arguments = target
+        DM_SPEC.pack_into(buffer, DM_HEAD.size, 0, sectors, 0, 0, kind.encode())
+        where = DM_HEAD.size + DM_SPEC.size
+        buffer[where:where + len(arguments)] = arguments.encode()
     with open("/dev/mapper/control", "rb") as control:
         fcntl.ioctl(control, number, buffer)
     return buffer
@@ -99,17 +109,16 @@ def dm_pause(name):
     """Seconds from the begin of a suspend to the end of the resume."""
     start = time.monotonic()
     dm_ask(DM_SUSPEND, name, DM_SUSPEND_FLAG)
-    dm_ask(DM_SUSPEND, name, 0)
+    dm_ask(DM_SUSPEND, name)
     return time.monotonic() - start
 
 
 def dm_status(name):
     """The status line of a device-mapper device with one target."""
-    spec = struct.Struct("=QQiI16s")
     buffer = dm_ask(DM_STATUS, name, DM_NOFLUSH_FLAG)
     where = DM_HEAD.unpack_from(buffer)[4]
-    start, length, _, _, kind = spec.unpack_from(buffer, where)
-    text = bytes(buffer[where + spec.size:]).split(b"\0")[0]
+    start, length, _, _, kind = DM_SPEC.unpack_from(buffer, where)
+    text = bytes(buffer[where + DM_SPEC.size:]).split(b"\0")[0]
     return "%d %d %s %s" % (start, length, kind.rstrip(b"\0").decode(), text.decode())
 
 

@@ -20,8 +20,10 @@ QEDIMG = os.path.join(HERE, "..", "qedimg", "qedimg.py")
 # the next timer
 PROGRAMS = ("fio", "qemu-img", "qemu-nbd")
 
-# Full devices, see the README
-FULL_SIZE = {"dm-qed": 1 << 40, "dm-thin": 1 << 34}
+# Full devices, see the README: kind and size, for discards, and to be activated
+FULL = [("dm-qed", 1 << 40), ("dm-thin", 1 << 34)]
+ACTIVATED = [("dm-qed", 1 << 30), ("dm-thin", 1 << 30), ("dm-qed", 1 << 34), ("dm-thin", 1 << 34),
+             ("dm-qed", 1 << 38), ("dm-thin", 1 << 38), ("dm-qed", 1 << 40), ("dm-qed", 1 << 42)]
 CLUSTER = 64 << 10
 TABLE = 4                       # clusters
 
@@ -110,23 +112,27 @@ def full_thin(path, size):
     return size
 
 
-def make_full(where):
-    """The metadata of the full devices for the test machine."""
-    sizes = {}
-    for name, make in (("dm-qed", full_qed), ("dm-thin", full_thin)):
-        size = FULL_SIZE[name]
-        say("making a full device for %s, %d GiB" % (name, size >> 30))
-        path = os.path.join(where, "full-" + name)
-        remove_full(where, name)
-        sizes[name] = {"size": size, "lower": make(path, size)}
+MAKE_FULL = {"dm-qed": full_qed, "dm-thin": full_thin}
+
+
+def make_full(where, kinds):
+    """The metadata of full devices for the test machine."""
+    made = []
+    for kind, size in kinds:
+        say("making a full device for %s, %d GiB" % (kind, size >> 30))
+        file = "full-%s-%d" % (kind, size >> 30)
+        path = os.path.join(where, file)
+        remove_full(where, (kind, size))
+        made.append({"kind": kind, "size": size, "file": file,
+                     "lower": MAKE_FULL[kind](path, size)})
     with open(os.path.join(where, "full.json"), "w", encoding="ascii") as file:
-        json.dump(sizes, file)
+        json.dump(made, file)
 
 
-def remove_full(where, *names):
+def remove_full(where, *kinds):
     """These take some space."""
-    for name in names or FULL_SIZE:
-        path = os.path.join(where, "full-" + name)
+    for kind, size in kinds:
+        path = os.path.join(where, "full-%s-%d" % (kind, size >> 30))
         if os.path.exists(path):
             os.unlink(path)
 
