@@ -124,7 +124,7 @@ struct qed_meta {
 	struct bio_set bs;		/* and their bios */
 
 	struct workqueue_struct *scan_wq;
-	struct work_struct scan_work;	/* there */
+	struct delayed_work scan_work;	/* there */
 	atomic64_t scan_next;		/* L2 block that it has come to */
 	struct work_struct check_work;	/* walks through the tables, elsewhere ... */
 	struct work_struct result_work;	/* ... and counts, while nothing is reclaimed */

@@ -268,6 +268,12 @@ bool qed_meta_is_loaded(struct qed_meta *meta);
  */
 bool qed_meta_is_scanning(struct qed_meta *meta);
 
+/*
+ * Somebody waits for that scan: begin at once, if it has not begun.
+ * Context: Process context; takes cache.lock.
+ */
+void qed_meta_hurry_scan(struct qed_meta *meta);
+
 /**
  * qed_meta_state() - may the metadata use the image device?
  * @meta: the metadata

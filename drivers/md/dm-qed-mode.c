@@ -487,7 +487,10 @@ int qed_io_no_space(struct qed *qed, struct qed_io *io, unsigned long seq)
 	spin_lock_irq(&qed->lock);
 	early = qed->scanning || qed->nospace_seq != seq;
 	spin_unlock_irq(&qed->lock);
-	return early ? wait_nospace(qed, io, seq) : out_of_space(qed, io, seq);
+	if (!early)
+		return out_of_space(qed, io, seq);
+	qed_meta_hurry_scan(qed->meta);
+	return wait_nospace(qed, io, seq);
 }
 
 int qed_io_lower_full(struct qed *qed, struct qed_io *io)

@@ -14,6 +14,9 @@
 #include "dm-qed-space-build.h"
 #include "dm-qed-space-priv.h"
 
+/* Groups of free clusters that a map has from the start */
+#define QED_FIRST_GROUPS	2
+
 /* A map that is too large must not make the system kill processes. */
 #define QED_SPACE_GFP		(GFP_KERNEL | __GFP_NOWARN | __GFP_RETRY_MAYFAIL)
 
@@ -98,42 +101,64 @@ static int groups_enlarge(struct qed_space *space, unsigned long nr)
 	return r;
 }
 
-/* Have groups for so many clusters, without a free one in the new groups. */
+/* Have room for the groups of so many clusters. */
 static int enlarge(struct qed_space *space, u64 clusters)
 {
 	u64 nr = (clusters >> QED_GROUP_BITS) + !!(clusters % QED_GROUP);
-	struct qed_group *group;
 	int r;
 
 	/* A device may be larger than this machine can serve. */
 	if (nr * 2 * QED_GROUP_LONGS * sizeof(unsigned long) / PAGE_SIZE >=
-	    totalram_pages() || nr > INT_MAX / sizeof(group))
+	    totalram_pages() || nr > INT_MAX / sizeof(struct qed_group *))
 		return -ENOMEM;
-	r = nr > space->nr_groups ? groups_enlarge(space, nr) : 0;
-	while (!r && space->nr_groups < nr) {
+	if (nr <= space->nr_groups)
+		return 0;
+	r = groups_enlarge(space, nr);
+	if (r)
+		return r;
+	spin_lock_irq(&space->lock);
+	space->nr_groups = nr;
+	spin_unlock_irq(&space->lock);
+	return 0;
+}
+
+/* Have the groups of these clusters, without a free one in those that are new. */
+static int make_groups(struct qed_space *space, u64 first, u64 end)
+{
+	unsigned long g = first >> QED_GROUP_BITS;
+	struct qed_group *group;
+
+	for (; (u64)g << QED_GROUP_BITS < end; g++) {
+		if (space->groups[g])
+			continue;
 		group = group_alloc();
 		if (!group)
 			return -ENOMEM;
 		spin_lock_irq(&space->lock);
-		space->groups[space->nr_groups++] = group;
+		space->groups[g] = group;
 		spin_unlock_irq(&space->lock);
 		cond_resched();
 	}
-	return r;
+	return 0;
 }
 
-/* Go on to @nr clusters: the new ones are free. */
-static void extend(struct qed_space *space, u64 nr, bool zero)
+/* Those up to @end that are not in the maps yet are free. */
+static void fill(struct qed_space *space, u64 end)
 {
-	unsigned int step;
+	u64 first, zero_from, zero_end;
+	unsigned int nr;
 
-	while (space->nr < nr) {
+	while (space->filled < end) {
+		first = space->filled;
+		nr = in_group(first, end - first);
+		zero_from = max(first, space->zero_from);
+		zero_end = min(first + nr, space->zero_end);
 		spin_lock_irq(&space->lock);
-		step = in_group(space->nr, nr - space->nr);
-		qed_space_add(space, QED_FREE, space->nr, step);
-		if (zero)
-			qed_space_add(space, QED_ZERO, space->nr, step);
-		space->nr += step;
+		qed_space_add(space, QED_FREE, first, nr);
+		if (zero_from < zero_end)
+			qed_space_add(space, QED_ZERO, zero_from,
+				      zero_end - zero_from);
+		space->filled += nr;
 		spin_unlock_irq(&space->lock);
 		cond_resched();
 	}
@@ -142,24 +167,58 @@ static void extend(struct qed_space *space, u64 nr, bool zero)
 struct qed_space *qed_space_create(u64 nr, u64 zeroed_from, unsigned int table)
 {
 	struct qed_space *space = kzalloc(sizeof(*space), GFP_KERNEL);
+	u64 end;
 
 	if (!space)
 		return NULL;
 	spin_lock_init(&space->lock);
 	mutex_init(&space->grow_mutex);
 	space->table_nr = table;
-	if (enlarge(space, nr)) {
+	space->zero_end = U64_MAX;
+	space->zeroed_from = min(nr, zeroed_from);
+	space->filled = space->zeroed_from;
+	space->nr = nr;
+	space->end_group = DIV_ROUND_UP_ULL(space->zeroed_from, QED_GROUP);
+	/* With nothing known to be zero next-fit starts at the first hole. */
+	space->cursor = space->zeroed_from < nr ? space->zeroed_from : 0;
+
+	end = min(nr, round_up(space->zeroed_from, QED_GROUP) +
+		      QED_FIRST_GROUPS * QED_GROUP);
+	if (enlarge(space, nr) ||
+	    make_groups(space, space->zeroed_from, end)) {
 		qed_space_destroy(space);
 		return NULL;
 	}
-
-	space->zeroed_from = min(nr, zeroed_from);
-	space->nr = space->zeroed_from;
-	space->end_group = DIV_ROUND_UP_ULL(space->nr, QED_GROUP);
-	/* With nothing known to be zero next-fit starts at the first hole. */
-	space->cursor = space->nr < nr ? space->nr : 0;
-	extend(space, nr, true);
+	fill(space, end);
 	return space;
+}
+
+/* The groups up to @end, one after the other: what there is of them is of use. */
+static int complete_to(struct qed_space *space, u64 end, const bool *stop)
+{
+	u64 first, next;
+	int r;
+
+	for (first = 0; first < end; first = next) {
+		if (stop && READ_ONCE(*stop))
+			return -EINTR;
+		next = min(first + QED_GROUP, end);
+		r = make_groups(space, first, next);
+		if (r)
+			return r;
+		fill(space, next);
+	}
+	return 0;
+}
+
+int qed_space_complete(struct qed_space *space, const bool *stop)
+{
+	int r;
+
+	mutex_lock(&space->grow_mutex);
+	r = complete_to(space, space->nr, stop);
+	mutex_unlock(&space->grow_mutex);
+	return r;
 }
 
 void qed_space_destroy(struct qed_space *space)
@@ -181,15 +240,30 @@ void qed_space_destroy(struct qed_space *space)
 	kfree(space);
 }
 
+static int grow(struct qed_space *space, u64 nr)
+{
+	int r = enlarge(space, nr);
+
+	if (!r)
+		r = complete_to(space, space->nr, NULL);
+	if (!r)
+		r = make_groups(space, space->nr, nr);
+	if (r)
+		return r;
+	spin_lock_irq(&space->lock);
+	space->zero_end = min(space->zero_end, space->nr);
+	space->nr = nr;
+	spin_unlock_irq(&space->lock);
+	fill(space, nr);
+	return 1;
+}
+
 int qed_space_grow(struct qed_space *space, u64 nr)
 {
-	int r = 0;
+	int r;
 
 	mutex_lock(&space->grow_mutex);
-	if (nr > space->nr)
-		r = enlarge(space, nr) ?: 1;
-	if (r > 0)
-		extend(space, nr, false);
+	r = nr > space->nr ? grow(space, nr) : 0;
 	mutex_unlock(&space->grow_mutex);
 	return r;
 }
@@ -232,15 +306,25 @@ void qed_space_install(struct qed_space *space, const unsigned long *used)
 	spin_unlock_irq(&space->lock);
 }
 
-void qed_space_doubt(struct qed_space *space, u64 first, u64 end)
+static void doubt(struct qed_space *space, u64 first, u64 end)
 {
 	unsigned int nr;
 
-	for (end = min(end, qed_space_nr(space)); first < end; first += nr) {
+	for (; first < end; first += nr) {
 		nr = in_group(first, end - first);
 		spin_lock_irq(&space->lock);
 		qed_space_remove(space, QED_ZERO, first, nr);
 		spin_unlock_irq(&space->lock);
 		cond_resched();
 	}
+}
+
+void qed_space_limit_zeroes(struct qed_space *space, u64 from, u64 end)
+{
+	mutex_lock(&space->grow_mutex);
+	space->zero_from = from;
+	space->zero_end = end;
+	doubt(space, space->zeroed_from, min(from, space->filled));
+	doubt(space, max(end, space->zeroed_from), space->filled);
+	mutex_unlock(&space->grow_mutex);
 }

@@ -24,12 +24,28 @@ unsigned long *qed_space_bitmap(u64 nr);
  * @zeroed_from: clusters from here on are free and durably zero; @nr if none is
  * @table: number of clusters of a table, not more than bits of a long
  *
- * All clusters below @zeroed_from count as used until qed_space_install().
+ * All clusters below @zeroed_from count as used until qed_space_install(). Only some of
+ * the others can be allocated before qed_space_complete(): what this takes does not
+ * depend on @nr.
  *
  * Context: Process context, may sleep.
  * Return: the map or NULL without memory.
  */
 struct qed_space *qed_space_create(u64 nr, u64 zeroed_from, unsigned int table);
+
+/**
+ * qed_space_complete() - have memory for all of the device
+ * @space: the map
+ * @stop: gives up when this becomes true; or NULL
+ *
+ * To be called before qed_space_install(), and before a cluster is freed that was not
+ * allocated from this map. Free clusters can be allocated one part after the other.
+ *
+ * Context: Process context, may sleep; takes the map's lock in short steps.
+ * Return: 0, -EINTR if it was stopped, or -ENOMEM; then it can be called again.
+ */
+int qed_space_complete(struct qed_space *space, const bool *stop);
+
 void qed_space_destroy(struct qed_space *space);
 
 /**
@@ -45,14 +61,14 @@ void qed_space_destroy(struct qed_space *space);
 void qed_space_install(struct qed_space *space, const unsigned long *used);
 
 /**
- * qed_space_doubt() - free clusters are not known to be zero after all
- * @space: the map
- * @first: the first cluster, not below the zeroed_from of qed_space_create()
- * @end: the end of them
+ * qed_space_limit_zeroes() - not all free clusters are known to be zero
+ * @space: a new map
+ * @from: those from here on are, of the ones that qed_space_create() was told of
+ * @end: the end of them; 0 if there are none
  *
  * Context: Process context; takes the map's lock in short steps.
  */
-void qed_space_doubt(struct qed_space *space, u64 first, u64 end);
+void qed_space_limit_zeroes(struct qed_space *space, u64 from, u64 end);
 
 /**
  * qed_space_grow() - follow the growth of the device

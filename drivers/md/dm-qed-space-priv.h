@@ -48,12 +48,19 @@ struct qed_space {
 	u64 cursor;		/* where next-fit goes on; below nr */
 	unsigned long end_group; /* no cluster is in use from here on */
 
+	/*
+	 * A group that is not there yet counts as used below zeroed_from, and as not to
+	 * be used above.
+	 */
 	unsigned long nr_groups;
 	struct qed_group **groups;
 	unsigned long *some[QED_KINDS];	/* groups that have clusters of a kind */
 	unsigned long *table[QED_KINDS]; /* ... and may have a run for a table */
 
-	struct mutex grow_mutex; /* the number of groups does not change */
+	struct mutex grow_mutex; /* the number of groups, and what is below, do not change */
+	u64 filled;		/* free clusters up to here are in the maps */
+	u64 zero_from;		/* of the others, these are zero */
+	u64 zero_end;
 	u64 zeroed_from;	/* constant: limit of qed_space_install() */
 	unsigned int table_nr;	/* constant: clusters of a table */
 };

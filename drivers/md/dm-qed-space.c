@@ -163,10 +163,14 @@ static void find_next(struct qed_space *space, enum qed_kind kind, u64 want,
 		      struct qed_run *run)
 {
 	unsigned long g = space->cursor >> QED_GROUP_BITS;
-	const unsigned long *map = space->groups[g]->map[kind];
-	unsigned int first;
+	const struct qed_group *group = space->groups[g];
+	const unsigned long *map;
+	unsigned int first = QED_GROUP;
 
-	first = find_next_bit(map, QED_GROUP, space->cursor % QED_GROUP);
+	if (group) {
+		map = group->map[kind];
+		first = find_next_bit(map, QED_GROUP, space->cursor % QED_GROUP);
+	}
 	if (first == QED_GROUP) {
 		g = find_next_bit(space->some[kind], space->nr_groups, g + 1);
 		if (g >= space->nr_groups)
@@ -204,17 +208,23 @@ int qed_space_alloc(struct qed_space *space, u64 want, struct qed_run *run)
 static bool find_table(const struct qed_space *space, enum qed_kind kind,
 		       unsigned long g, struct qed_run *run)
 {
-	const unsigned long *map = space->groups[g]->map[kind];
+	const struct qed_group *group = space->groups[g];
+	const unsigned long *map;
 	unsigned int before = 0, i;
 	int first = BITS_PER_LONG;
 
+	/* It may have been looked at for the sake of the next one. */
+	if (!group)
+		return false;
+	map = group->map[kind];
 	for (i = 0; i < QED_GROUP_LONGS; i++) {
 		first = run_in_word(map[i], space->table_nr, &before);
 		if (first < BITS_PER_LONG)
 			break;
 	}
 	/* It may end in the next group. */
-	if (i == QED_GROUP_LONGS && before && g + 1 < space->nr_groups)
+	if (i == QED_GROUP_LONGS && before && g + 1 < space->nr_groups &&
+	    space->groups[g + 1])
 		first = run_in_word(space->groups[g + 1]->map[kind][0],
 				    space->table_nr, &before);
 	if (i == QED_GROUP_LONGS && first >= 0)
@@ -317,7 +327,7 @@ static bool take_unzeroed_step(struct qed_space *space, u64 from, u64 to,
 
 	spin_lock_irq(&space->lock);
 	group = space->groups[from >> QED_GROUP_BITS];
-	if (group->nr[QED_FREE] > group->nr[QED_ZERO])
+	if (group && group->nr[QED_FREE] > group->nr[QED_ZERO])
 		first = find_unzeroed(group, first, end, true);
 	else
 		first = end;
@@ -351,6 +361,17 @@ bool qed_space_take_unzeroed(struct qed_space *space, u64 from, u64 to,
  *----------------------------------------------------------------
  */
 
+/* End of the last cluster in use of a group, or 0. Caller holds the lock. */
+static unsigned int used_end(const struct qed_space *space, unsigned long g)
+{
+	u64 first = (u64)g << QED_GROUP_BITS;
+
+	if (!space->groups[g])
+		return in_group(first, space->zeroed_from - first);
+	return find_end(space->groups[g], QED_FREE,
+			in_group(first, space->nr - first));
+}
+
 u64 qed_space_end(struct qed_space *space)
 {
 	u64 first = 0;
@@ -360,9 +381,7 @@ u64 qed_space_end(struct qed_space *space)
 		spin_lock_irq(&space->lock);
 		if (space->end_group) {
 			first = (u64)(space->end_group - 1) << QED_GROUP_BITS;
-			end = find_end(space->groups[space->end_group - 1],
-				       QED_FREE,
-				       in_group(first, space->nr - first));
+			end = used_end(space, space->end_group - 1);
 			if (!end)
 				space->end_group--;
 		} else {
@@ -382,7 +401,9 @@ static unsigned int zeroes_from(struct qed_space *space, unsigned long g,
 
 	spin_lock_irq(&space->lock);
 	/* Most groups are all zero, or not at all. */
-	if (space->groups[g]->nr[QED_ZERO] == QED_GROUP)
+	if (!space->groups[g])
+		first = end;
+	else if (space->groups[g]->nr[QED_ZERO] == QED_GROUP)
 		first = 0;
 	else
 		first = find_end(space->groups[g], QED_ZERO, end);
@@ -390,20 +411,44 @@ static unsigned int zeroes_from(struct qed_space *space, unsigned long g,
 	return first;
 }
 
-void qed_space_last_zeroes(struct qed_space *space, struct qed_run *run)
+/* The end of the last zeroes in the maps, or 0. Caller holds the lock. */
+static u64 zeroes_end(const struct qed_space *space)
 {
-	unsigned int first, end = 0;
-	unsigned long g;
+	unsigned long g = find_last_bit(space->some[QED_ZERO], space->nr_groups);
+
+	if (g == space->nr_groups)
+		return 0;
+	return ((u64)g << QED_GROUP_BITS) + 1 +
+	       find_last_bit(space->groups[g]->map[QED_ZERO], QED_GROUP);
+}
+
+/*
+ * The last zeroes that are not in the maps yet, or an empty run where those of the maps
+ * end. Returns where to go on in the maps, or 0.
+ */
+static u64 unfilled_zeroes(struct qed_space *space, struct qed_run *run)
+{
+	u64 first, end, more;
 
 	spin_lock_irq(&space->lock);
-	g = find_last_bit(space->some[QED_ZERO], space->nr_groups);
-	if (g < space->nr_groups)
-		end = find_last_bit(space->groups[g]->map[QED_ZERO],
-				    QED_GROUP) + 1;
+	first = max(space->filled, space->zero_from);
+	end = min(space->nr, space->zero_end);
+	more = first < end ? first : zeroes_end(space);
+	run->first = more;
+	run->nr = first < end ? end - first : 0;
+	if (run->nr && first > space->filled)
+		more = 0;
 	spin_unlock_irq(&space->lock);
+	return more;
+}
+
+void qed_space_last_zeroes(struct qed_space *space, struct qed_run *run)
+{
+	u64 last = unfilled_zeroes(space, run);
+	unsigned int first, end = last ? (last - 1) % QED_GROUP + 1 : 0;
+	unsigned long g = last ? (last - 1) >> QED_GROUP_BITS : 0;
+
 	run->zero = true;
-	run->nr = 0;
-	run->first = ((u64)g << QED_GROUP_BITS) + end;
 	for (; end; end = !first && g-- ? QED_GROUP : 0) {
 		first = zeroes_from(space, g, end);
 		run->nr += end - first;
@@ -414,13 +459,17 @@ void qed_space_last_zeroes(struct qed_space *space, struct qed_run *run)
 
 bool qed_space_is_used(struct qed_space *space, u64 cluster)
 {
+	const struct qed_group *group;
 	unsigned long flags;
-	bool used;
+	bool used = false;
 
 	spin_lock_irqsave(&space->lock, flags);
-	used = cluster < space->nr &&
-	       !test_bit(cluster % QED_GROUP,
-			 space->groups[cluster >> QED_GROUP_BITS]->map[QED_FREE]);
+	/* What is not in the maps yet is free. */
+	if (cluster < space->filled) {
+		group = space->groups[cluster >> QED_GROUP_BITS];
+		used = !group ||
+		       !test_bit(cluster % QED_GROUP, group->map[QED_FREE]);
+	}
 	spin_unlock_irqrestore(&space->lock, flags);
 	return used;
 }

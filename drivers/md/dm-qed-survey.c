@@ -16,6 +16,12 @@
 
 #define DM_MSG_PREFIX "qed"
 
+/*
+ * In jiffies: the first I/O after an activation comes before the scan, unless it is a
+ * write that waits for it.
+ */
+#define QED_SCAN_DELAY		(HZ / 10)
+
 /*----------------------------------------------------------------
  * The scan
  *----------------------------------------------------------------
@@ -31,6 +37,15 @@ static void set_scanning(struct qed_meta *meta, bool scanning)
 bool qed_meta_is_scanning(struct qed_meta *meta)
 {
 	return READ_ONCE(meta->scanning);
+}
+
+void qed_meta_hurry_scan(struct qed_meta *meta)
+{
+	spin_lock_irq(&meta->cache.lock);
+	if (meta->scanning && !meta->scan_stop &&
+	    delayed_work_pending(&meta->scan_work))
+		mod_delayed_work(meta->scan_wq, &meta->scan_work, 0);
+	spin_unlock_irq(&meta->cache.lock);
 }
 
 static void scan_args_init(struct qed_meta *meta, struct qed_scan_args *args)
@@ -89,22 +104,36 @@ static void scan_ended(struct qed_meta *meta, int r)
 		meta->client->scanned(meta->client);
 }
 
+/* Whoever has found no cluster in the part that there was need not wait for the scan. */
+static int complete_space(struct qed_meta *meta)
+{
+	int r = qed_space_complete(meta->space, &meta->scan_stop);
+
+	if (!r && meta->free_from < qed_space_nr(meta->space))
+		meta->client->more_space(meta->client);
+	return r;
+}
+
 /* Scan a clean image that is in use already, see qed_meta_load(). */
 static void background_scan(struct work_struct *work)
 {
-	struct qed_meta *meta = container_of(work, struct qed_meta, scan_work);
+	struct qed_meta *meta = container_of(to_delayed_work(work),
+					     struct qed_meta, scan_work);
 	struct qed_scan_result result;
 	struct qed_scan_args args;
 	unsigned int noio;
 	int r;
 
+	/* It was hurried when it had begun, and has ended. */
+	if (!qed_meta_is_scanning(meta))
+		return;
 	scan_args_init(meta, &args);
 	args.space = meta->space;
 	args.stop = &meta->scan_stop;
 	args.next = &meta->scan_next;
 	/* Writes may wait for what it finds, so memory must not wait for them. */
 	noio = memalloc_noio_save();
-	r = qed_scan(&args, &result);
+	r = complete_space(meta) ?: qed_scan(&args, &result);
 	memalloc_noio_restore(noio);
 	if (!r)
 		scan_installed(meta, &result);
@@ -115,7 +144,7 @@ void qed_survey_start(struct qed_meta *meta)
 {
 	atomic64_set(&meta->scan_next, 0);
 	set_scanning(meta, true);
-	queue_work(meta->scan_wq, &meta->scan_work);
+	queue_delayed_work(meta->scan_wq, &meta->scan_work, QED_SCAN_DELAY);
 }
 
 /* Scan first what may not be as the tables say. */
@@ -126,7 +155,7 @@ static int scan_now(struct qed_meta *meta)
 	int r;
 
 	scan_args_init(meta, &args);
-	r = qed_scan(&args, &result);
+	r = qed_space_complete(meta->space, NULL) ?: qed_scan(&args, &result);
 	if (!r)
 		scan_installed(meta, &result);
 	return r;
@@ -134,13 +163,16 @@ static int scan_now(struct qed_meta *meta)
 
 void qed_survey_init(struct qed_meta *meta)
 {
-	INIT_WORK(&meta->scan_work, background_scan);
+	INIT_DELAYED_WORK(&meta->scan_work, background_scan);
 }
 
 void qed_survey_stop(struct qed_meta *meta)
 {
+	/* Whoever needs it hurries it under the lock, and not any more. */
+	spin_lock_irq(&meta->cache.lock);
 	WRITE_ONCE(meta->scan_stop, true);
-	cancel_work_sync(&meta->scan_work);
+	spin_unlock_irq(&meta->cache.lock);
+	cancel_delayed_work_sync(&meta->scan_work);
 	set_scanning(meta, false);
 }
 
@@ -185,8 +217,7 @@ static struct qed_space *create_space(struct qed_meta *meta,
 		return NULL;
 	}
 	known_zeroes(meta, args, &from, &end);
-	qed_space_doubt(space, meta->free_from, end ? from : nr);
-	qed_space_doubt(space, max(meta->free_from, end), nr);
+	qed_space_limit_zeroes(space, from, end);
 	return space;
 }
 

@@ -69,6 +69,17 @@ static void copy(void *to, const void *from, size_t size)
  *----------------------------------------------------------------
  */
 
+/* One that has all of its memory */
+static struct qed_space *whole_space(struct kunit *test, u64 nr, u64 zeroed_from,
+				     unsigned int table)
+{
+	struct qed_space *space = qed_space_create(nr, zeroed_from, table);
+
+	KUNIT_ASSERT_NOT_NULL(test, space);
+	KUNIT_ASSERT_EQ(test, 0, qed_space_complete(space, NULL));
+	return space;
+}
+
 static void expect_run(struct kunit *test, struct qed_space *space, u64 want,
 		       u64 first, u64 nr, bool zero)
 {
@@ -116,7 +127,7 @@ static void expect_no_table(struct kunit *test, struct qed_space *space)
 /* Clusters 0 to 9 of 100 may be in use, the others are zero. */
 static void space_next_fit(struct kunit *test)
 {
-	struct qed_space *space = qed_space_create(100, 10, 1);
+	struct qed_space *space = whole_space(test, 100, 10, 1);
 
 	KUNIT_ASSERT_NOT_NULL(test, space);
 	KUNIT_EXPECT_EQ(test, qed_space_nr_free(space), 90);
@@ -138,7 +149,7 @@ static void space_next_fit(struct kunit *test)
 /* A table needs its clusters in one piece, zero or not. */
 static void space_pieces(struct kunit *test)
 {
-	struct qed_space *space = qed_space_create(256, 0, 4);
+	struct qed_space *space = whole_space(test, 256, 0, 4);
 	u64 i;
 
 	KUNIT_ASSERT_NOT_NULL(test, space);
@@ -169,7 +180,7 @@ static void space_pieces(struct kunit *test)
 /* Of zeroes if there are any, wherever they are */
 static void space_zero_and_not(struct kunit *test)
 {
-	struct qed_space *space = qed_space_create(16, 8, 4);
+	struct qed_space *space = whole_space(test, 16, 8, 4);
 	unsigned long used[1] = { 0x3f };
 
 	KUNIT_ASSERT_NOT_NULL(test, space);
@@ -180,7 +191,7 @@ static void space_zero_and_not(struct kunit *test)
 	qed_space_destroy(space);
 
 	/* A table takes both if it has to. */
-	space = qed_space_create(16, 8, 4);
+	space = whole_space(test, 16, 8, 4);
 	KUNIT_ASSERT_NOT_NULL(test, space);
 	qed_space_install(space, used);
 	expect_run(test, space, 8, 8, 8, true);
@@ -192,7 +203,7 @@ static void space_zero_and_not(struct kunit *test)
 /* Runs, tables, and what is given back, at the border of two groups */
 static void space_groups(struct kunit *test)
 {
-	struct qed_space *space = qed_space_create(3 * QED_GROUP, 0, 4);
+	struct qed_space *space = whole_space(test, 3 * QED_GROUP, 0, 4);
 	unsigned int before;
 
 	KUNIT_ASSERT_NOT_NULL(test, space);
@@ -211,6 +222,53 @@ static void space_groups(struct kunit *test)
 	give(space, 100, 2 * QED_GROUP, false);
 	KUNIT_EXPECT_EQ(test, qed_space_nr_free(space), 2 * QED_GROUP);
 	expect_run(test, space, U64_MAX, 100, QED_GROUP - 100, false);
+	qed_space_destroy(space);
+}
+
+/* What there is before all of the memory is there, and after that */
+static void space_complete(struct kunit *test)
+{
+	struct qed_space *space = qed_space_create(7 * QED_GROUP + 5,
+						   2 * QED_GROUP + 1, 4);
+	u64 first = 3 * QED_GROUP;
+	bool stop = true;
+
+	KUNIT_ASSERT_NOT_NULL(test, space);
+	qed_space_limit_zeroes(space, first, 6 * QED_GROUP + 2);
+	KUNIT_EXPECT_EQ(test, qed_space_nr(space), 7 * QED_GROUP + 5);
+	KUNIT_EXPECT_EQ(test, qed_space_nr_free(space), 3 * QED_GROUP - 1);
+	KUNIT_EXPECT_EQ(test, qed_space_nr_zero(space), 2 * QED_GROUP);
+	KUNIT_EXPECT_EQ(test, qed_space_end(space), 2 * QED_GROUP + 1);
+	KUNIT_EXPECT_TRUE(test, qed_space_is_used(space, 5));
+	KUNIT_EXPECT_TRUE(test, qed_space_is_used(space, 2 * QED_GROUP));
+	KUNIT_EXPECT_FALSE(test, qed_space_is_used(space, 6 * QED_GROUP));
+	expect_run(test, space, U64_MAX, first, QED_GROUP, true);
+	expect_run(test, space, U64_MAX, first + QED_GROUP, QED_GROUP, true);
+	expect_table(test, space, 2 * QED_GROUP + 1, false);
+	expect_run(test, space, U64_MAX, 2 * QED_GROUP + 5, QED_GROUP - 5, false);
+	expect_full(test, space);
+	KUNIT_EXPECT_EQ(test, -EINTR, qed_space_complete(space, &stop));
+	expect_full(test, space);
+	stop = false;
+	KUNIT_EXPECT_EQ(test, 0, qed_space_complete(space, &stop));
+	KUNIT_EXPECT_EQ(test, 0, qed_space_complete(space, NULL));
+	KUNIT_EXPECT_EQ(test, qed_space_nr_free(space), 2 * QED_GROUP + 5);
+	expect_run(test, space, U64_MAX, 5 * QED_GROUP, QED_GROUP, true);
+	expect_run(test, space, 2, 6 * QED_GROUP, 2, true);
+	expect_run(test, space, U64_MAX, 6 * QED_GROUP + 2, QED_GROUP - 2, false);
+	give(space, 5, 1, false);
+	expect_run(test, space, U64_MAX, 7 * QED_GROUP, 5, false);
+	expect_run(test, space, 1, 5, 1, false);
+	qed_space_destroy(space);
+
+	/* growth has the rest of it made, too; nothing was free */
+	space = qed_space_create(5 * QED_GROUP, U64_MAX, 4);
+	KUNIT_ASSERT_NOT_NULL(test, space);
+	expect_full(test, space);
+	KUNIT_EXPECT_EQ(test, 1, qed_space_grow(space, 5 * QED_GROUP + 3));
+	expect_run(test, space, U64_MAX, 5 * QED_GROUP, 3, false);
+	give(space, 77, 1, false);
+	expect_run(test, space, U64_MAX, 77, 1, false);
 	qed_space_destroy(space);
 }
 
@@ -248,7 +306,7 @@ static void space_grow(struct kunit *test)
 static void space_take(struct kunit *test)
 {
 	enum { NR = QED_GROUP + 20000 };
-	struct qed_space *space = qed_space_create(NR, 0, 1);
+	struct qed_space *space = whole_space(test, NR, 0, 1);
 	u64 used, allocated;
 	struct qed_run run;
 
@@ -315,8 +373,8 @@ enum { USED, FREE, ZERO };
 struct model {
 	struct kunit *test;
 	struct qed_space *space;
-	u8 *state;
-	u64 nr, max, cursor, allocated;
+	u8 *state, *later;	/* what is free when there is memory for it */
+	u64 nr, max, cursor, allocated, zeroed_from, filled;
 	unsigned int table;
 	u64 random;
 };
@@ -452,6 +510,12 @@ static void model_take(struct model *m)
 	memset(m->state + first, USED, run.nr);
 }
 
+static void model_complete(struct model *m)
+{
+	memcpy(m->state + m->filled, m->later + m->filled, m->nr - m->filled);
+	m->filled = m->nr;
+}
+
 static void model_grow(struct model *m)
 {
 	u64 nr = m->nr + draw(m, draw(m, 2) ? 100 : QED_GROUP);
@@ -459,17 +523,31 @@ static void model_grow(struct model *m)
 	if (nr > m->max)
 		return;
 	KUNIT_ASSERT_EQ(m->test, qed_space_grow(m->space, nr), nr > m->nr);
+	if (nr == m->nr)
+		return;
+	model_complete(m);
 	memset(m->state + m->nr, FREE, nr - m->nr);
 	m->nr = nr;
+	m->filled = nr;
 }
 
-static void model_doubt(struct model *m)
+/* Of those that are free from the start, not all are zero. */
+static void model_limit(struct model *m)
 {
-	u64 first = draw_cluster(m), end = draw_cluster(m);
+	u64 first = draw_cluster(m), end = draw_cluster(m), i;
 
-	qed_space_doubt(m->space, first, end);
-	for (; first < end; first++)
-		m->state[first] = min_t(u8, m->state[first], FREE);
+	qed_space_limit_zeroes(m->space, first, end);
+	for (i = m->zeroed_from; i < m->nr; i++)
+		if (i < first || i >= end)
+			m->later[i] = FREE;
+	memcpy(m->state + m->zeroed_from, m->later + m->zeroed_from,
+	       m->filled - m->zeroed_from);
+}
+
+/* Also of those that are not in the maps yet */
+static bool model_is_zero(const struct model *m, u64 i)
+{
+	return (i < m->filled ? m->state : m->later)[i] == ZERO;
 }
 
 static void model_last_zeroes(struct model *m)
@@ -477,9 +555,9 @@ static void model_last_zeroes(struct model *m)
 	u64 first, end = m->nr;
 	struct qed_run run;
 
-	while (end && m->state[end - 1] != ZERO)
+	while (end && !model_is_zero(m, end - 1))
 		end--;
-	for (first = end; first && m->state[first - 1] == ZERO; first--)
+	for (first = end; first && model_is_zero(m, first - 1); first--)
 		;
 	qed_space_last_zeroes(m->space, &run);
 	KUNIT_ASSERT_EQ(m->test, run.nr, end - first);
@@ -489,7 +567,7 @@ static void model_last_zeroes(struct model *m)
 
 static void model_compare(struct model *m)
 {
-	u64 cluster = draw(m, m->nr + 10), end = m->nr, used, allocated, i;
+	u64 cluster = draw(m, m->nr + 10), end = m->filled, used, allocated, i;
 	u64 count[3] = {};
 
 	for (i = 0; i < m->nr; i++)
@@ -505,7 +583,7 @@ static void model_compare(struct model *m)
 	KUNIT_ASSERT_EQ(m->test, qed_space_end(m->space), end);
 	model_last_zeroes(m);
 	KUNIT_ASSERT_EQ(m->test, qed_space_is_used(m->space, cluster),
-			cluster < m->nr && m->state[cluster] == USED);
+			cluster < m->filled && m->state[cluster] == USED);
 }
 
 /* What a scan finds below @below, in stretches of any length */
@@ -544,12 +622,24 @@ static void model_run(struct kunit *test, u64 nr, u64 zeroed_from, u64 max,
 	unsigned int round, phase;
 
 	m.state = vzalloc(max);
+	m.later = vzalloc(max);
 	m.space = qed_space_create(nr, zeroed_from, table);
 	KUNIT_ASSERT_NOT_NULL(test, m.state);
+	KUNIT_ASSERT_NOT_NULL(test, m.later);
 	KUNIT_ASSERT_NOT_NULL(test, m.space);
-	memset(m.state + zeroed_from, ZERO, nr - zeroed_from);
+	m.zeroed_from = zeroed_from;
+	m.filled = min(nr, round_up(zeroed_from, (u64)QED_GROUP) +
+			   QED_FIRST_GROUPS * QED_GROUP);
+	memset(m.later + zeroed_from, ZERO, nr - zeroed_from);
+	memset(m.state + zeroed_from, ZERO, m.filled - zeroed_from);
+	if (draw(&m, 2))
+		model_limit(&m);
 	m.cursor = zeroed_from < nr ? zeroed_from : 0;
 	for (round = 0; round < rounds; round++) {
+		if (round == rounds / 20) {
+			KUNIT_ASSERT_EQ(test, 0, qed_space_complete(m.space, NULL));
+			model_complete(&m);
+		}
 		if (round == rounds / 10)
 			model_install(&m, zeroed_from);
 		/* it becomes full and empty by turns */
@@ -564,13 +654,12 @@ static void model_run(struct kunit *test, u64 nr, u64 zeroed_from, u64 max,
 			model_take(&m);
 		if (!draw(&m, 50))
 			model_grow(&m);
-		if (!draw(&m, 200))
-			model_doubt(&m);
 		if (!draw(&m, 10))
 			model_compare(&m);
 	}
 	model_compare(&m);
 	qed_space_destroy(m.space);
+	vfree(m.later);
 	vfree(m.state);
 }
 
@@ -587,6 +676,7 @@ static void space_random(struct kunit *test)
 
 static void space_random_groups(struct kunit *test)
 {
+	model_run(test, 4 * QED_GROUP + 700, 77, 6 * QED_GROUP, 4, 1000);
 	model_run(test, 2 * QED_GROUP + 700, QED_GROUP + 77, 4 * QED_GROUP, 4, 3000);
 	model_run(test, 2 * QED_GROUP, 2 * QED_GROUP, 2 * QED_GROUP + 99, 16, 2000);
 }
@@ -739,7 +829,7 @@ static void try_long(struct kunit *test, struct qed_space *space)
 /* Every second cluster is free. */
 static void hold_fragmented(struct kunit *test, u64 nr)
 {
-	struct qed_space *space = qed_space_create(nr, U64_MAX, 4);
+	struct qed_space *space = whole_space(test, nr, U64_MAX, 4);
 
 	scanned = qed_space_bitmap(nr);
 	KUNIT_ASSERT_NOT_NULL(test, space);
@@ -767,7 +857,7 @@ static void hold_fragmented(struct kunit *test, u64 nr)
 
 static void hold_full(struct kunit *test, u64 nr)
 {
-	struct qed_space *space = qed_space_create(nr, U64_MAX, 4);
+	struct qed_space *space = whole_space(test, nr, U64_MAX, 4);
 
 	KUNIT_ASSERT_NOT_NULL(test, space);
 	expect_short(test, space, "last cluster", 30, try_last);
@@ -795,6 +885,7 @@ static struct kunit_case space_cases[] = {
 	KUNIT_CASE(space_pieces),
 	KUNIT_CASE(space_zero_and_not),
 	KUNIT_CASE(space_groups),
+	KUNIT_CASE(space_complete),
 	KUNIT_CASE(space_grow),
 	KUNIT_CASE(space_take),
 	KUNIT_CASE(space_too_large),

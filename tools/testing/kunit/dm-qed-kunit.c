@@ -274,6 +274,7 @@ struct txn_test {
 	struct qed_meta_client client;
 	struct qed_meta *meta;
 	unsigned int failed, wanted, more, scanned, events;
+	unsigned int early;	/* of more, those that came while a scan went on */
 	bool lost;
 	void (*when_wanted)(struct txn_test *t);
 };
@@ -302,7 +303,10 @@ static void txn_flush_failed(struct qed_meta_client *client)
 
 static void txn_more_space(struct qed_meta_client *client)
 {
-	container_of(client, struct txn_test, client)->more++;
+	struct txn_test *t = container_of(client, struct txn_test, client);
+
+	t->more++;
+	t->early += qed_meta_is_scanning(t->meta);
 }
 
 static void txn_scanned(struct qed_meta_client *client)
@@ -374,7 +378,7 @@ static int txn_init(struct kunit *test)
 	t->meta = qed_meta_create(t->bdev, &t->client, 64, true, 0, &error);
 	KUNIT_ASSERT_FALSE(test, IS_ERR(t->meta));
 	KUNIT_ASSERT_EQ(test, 0, qed_meta_load(t->meta, &args));
-	flush_work(&t->meta->scan_work);
+	flush_delayed_work(&t->meta->scan_work);
 	KUNIT_EXPECT_EQ(test, t->scanned, 1);
 	return 0;
 }
@@ -818,7 +822,7 @@ static void unmap_unloaded(struct kunit *test)
 	qed_meta_unload(t->meta);
 	KUNIT_EXPECT_NULL(test, t->meta->reclaim.draining);
 	KUNIT_ASSERT_EQ(test, 0, qed_meta_load(t->meta, &args));
-	flush_work(&t->meta->scan_work);
+	flush_delayed_work(&t->meta->scan_work);
 	KUNIT_EXPECT_FALSE(test, qed_space_is_used(t->meta->space, 3));
 	KUNIT_EXPECT_EQ(test, 1, unmap(test, 3, 1, 1));
 	KUNIT_EXPECT_EQ(test, 0, qed_meta_commit(t->meta, true));
@@ -1133,11 +1137,12 @@ static struct kunit_suite txn_suite = {
 #include "dm-qed-kunit-commit.c"
 #include "dm-qed-kunit-record.c"
 #include "dm-qed-kunit-steps.c"
+#include "dm-qed-kunit-survey.c"
 #include "dm-qed-kunit-flush.c"
 
 kunit_test_suites(&geometry_suite, &txn_suite, &below_suite, &cache_suite,
 		  &loading_suite, &commit_suite, &record_suite, &steps_suite,
-		  &flush_suite);
+		  &survey_suite, &flush_suite);
 
 MODULE_DESCRIPTION("Unit tests of dm-qed");
 MODULE_LICENSE("GPL");
