@@ -20,10 +20,12 @@ QEDIMG = os.path.join(HERE, "..", "qedimg", "qedimg.py")
 # the next timer
 PROGRAMS = ("fio", "qemu-img", "qemu-nbd")
 
-# Full devices, see the README: kind and size, for discards, and to be activated
+# Full devices, see the README: kind and size, for discards; to be activated, and two of these
 FULL = [("dm-qed", 1 << 40), ("dm-thin", 1 << 34)]
 ACTIVATED = [("dm-qed", 1 << 30), ("dm-thin", 1 << 30), ("dm-qed", 1 << 34), ("dm-thin", 1 << 34),
              ("dm-qed", 1 << 38), ("dm-thin", 1 << 38), ("dm-qed", 1 << 40), ("dm-qed", 1 << 42)]
+EDGES = [("dm-qed", 1 << 30), ("dm-qed", 1 << 42)]
+HOLES = 2                       # clusters at the end of those that are to be activated
 CLUSTER = 64 << 10
 TABLE = 4                       # clusters
 
@@ -66,13 +68,14 @@ def command(*words):
         raise Error("%s: status %d\n%s" % (" ".join(words), done.returncode, done.stdout))
 
 
-def full_qed(path, size):
-    """An image with all clusters mapped, without their data: its size with that.
+def full_qed(path, size, holes):
+    """An image with all clusters mapped but for some last ones, without their data.
 
-    The tables come first, then the clusters in the order of the guest.
+    The tables come first, then the clusters in the order of the guest. Returns its size with
+    the data.
     """
     entries = TABLE * CLUSTER // 8
-    clusters = size // CLUSTER
+    clusters = size // CLUSTER - holes
     tables = -(-clusters // entries)
     data = 1 + TABLE + tables * TABLE
 
@@ -93,7 +96,7 @@ def full_qed(path, size):
     return (data + clusters) * CLUSTER
 
 
-def full_thin(path, size):
+def full_thin(path, size, _):
     """Metadata of a pool with one thin volume with all blocks mapped: the size of its data."""
     blocks = size // CLUSTER
     with open(path + ".xml", "w", encoding="ascii") as xml:
@@ -115,26 +118,35 @@ def full_thin(path, size):
 MAKE_FULL = {"dm-qed": full_qed, "dm-thin": full_thin}
 
 
-def make_full(where, kinds):
+def make_full(where, kinds, holes):
     """The metadata of full devices for the test machine."""
     made = []
     for kind, size in kinds:
         say("making a full device for %s, %d GiB" % (kind, size >> 30))
         file = "full-%s-%d" % (kind, size >> 30)
         path = os.path.join(where, file)
-        remove_full(where, (kind, size))
-        made.append({"kind": kind, "size": size, "file": file,
-                     "lower": MAKE_FULL[kind](path, size)})
+        made.append({"kind": kind, "size": size, "file": file, "holes": holes,
+                     "lower": MAKE_FULL[kind](path, size, holes)})
     with open(os.path.join(where, "full.json"), "w", encoding="ascii") as file:
         json.dump(made, file)
 
 
-def remove_full(where, *kinds):
+def remove_full(where, kinds):
     """These take some space."""
     for kind, size in kinds:
         path = os.path.join(where, "full-%s-%d" % (kind, size >> 30))
         if os.path.exists(path):
             os.unlink(path)
+
+
+def with_full(where, kinds, holes, measure):
+    """What a function returns while full devices are there."""
+    try:
+        remove_full(where, kinds)
+        make_full(where, kinds, holes)
+        return measure()
+    finally:
+        remove_full(where, kinds)
 
 
 def boot(kernel, logs, memory, limit, program, *arguments):
@@ -160,6 +172,12 @@ def boot(kernel, logs, memory, limit, program, *arguments):
 def instructions(kernel, module, logs, *options):
     """Part (a), one boot."""
     return boot(kernel, logs, 1024, 900, "instructions", module, *options)
+
+
+def activation(kernel, module, logs, kinds):
+    """How long these take until they serve, one boot."""
+    return with_full(logs, kinds, HOLES,
+                     lambda: boot(kernel, logs, 2560, 3600, "activation", module))
 
 
 class Row:
@@ -226,6 +244,7 @@ ABOVE_LINEAR = 250
 ABSOLUTE = "6.1"                # what the bounds that compare with nothing are for
 ALLOCATE = 13600
 PAUSE = 2000                    # us, above dm-linear's
+ACTIVATION = 1.5                # the largest image against the smallest
 
 
 def instruction_rows(kernel, boots):
@@ -253,3 +272,17 @@ def instruction_rows(kernel, boots):
                     {stack: [boot[stack]["pause"] - boot["dm-linear"]["pause"] for boot in boots]
                      for stack in boots[0] if stack not in ("raw", "dm-linear")}))
     return rows
+
+
+def activation_rows(results):
+    """The rows of the time until the first operation has ended; and of how it grows."""
+    group = "thousands of instructions until the first operation on a full device"
+    low, high = (edge(results, key=int) for edge in (min, max))
+    for what in results[low]["dm-qed"]:
+        for gib, stacks in results.items():
+            yield Row(group, "%s, %s GiB" % (what, gib), 0, None,
+                      {stack: values[what] / 1000 for stack, values in stacks.items()
+                       if what in values})
+        yield Row(group, "%s, %s GiB against %s GiB" % (what, high, low), 2,
+                  None if "scanned" in what else ("<=", ACTIVATION),
+                  {"dm-qed": results[high]["dm-qed"][what] / results[low]["dm-qed"][what]})
