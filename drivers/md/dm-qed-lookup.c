@@ -66,9 +66,10 @@ static noinline unsigned int run_length(struct qed_meta *meta,
 }
 
 /* The extent at @offset of a cluster that has @entry, @i in its block. */
-static void fill_extent(struct qed_meta *meta, struct qed_block *block,
-			unsigned int i, u64 entry, unsigned int offset,
-			unsigned int nr, struct qed_extent *ext)
+static __always_inline void fill_extent(struct qed_meta *meta,
+					struct qed_block *block, unsigned int i,
+					u64 entry, unsigned int offset,
+					unsigned int nr, struct qed_extent *ext)
 {
 	unsigned int bits = meta->geo.cluster_shift - SECTOR_SHIFT;
 
@@ -83,6 +84,26 @@ static void fill_extent(struct qed_meta *meta, struct qed_block *block,
 	}
 }
 
+/* Caller is in an RCU read side section. */
+static __always_inline enum qed_extent_kind find_extent(struct qed_meta *meta,
+							sector_t sector,
+							unsigned int nr,
+							struct qed_extent *ext)
+{
+	unsigned int bits = meta->geo.cluster_shift - SECTOR_SHIFT;
+	unsigned int offset = sector & ((1U << bits) - 1), i;
+	u64 cluster = sector >> bits, entry;
+	struct qed_block *block;
+
+	block = qed_cache_find(&meta->cache, cluster >> QED_BLOCK_BITS);
+	if (unlikely(!block))
+		return lookup_l1(meta, cluster, offset, nr, ext);
+	i = cluster % QED_BLOCK_ENTRIES;
+	entry = qed_entry_read(block, i);
+	fill_extent(meta, block, i, entry, offset, nr, ext);
+	return entry_kind(entry);
+}
+
 /*
  * The hold comes before the search for the block. Whatever is found afterwards, even in
  * a block that has just been evicted, was not freed before, and is not as long as the
@@ -91,27 +112,27 @@ static void fill_extent(struct qed_meta *meta, struct qed_block *block,
 enum qed_extent_kind qed_meta_lookup(struct qed_meta *meta, sector_t sector,
 				     unsigned int nr, struct qed_extent *ext)
 {
-	unsigned int bits = meta->geo.cluster_shift - SECTOR_SHIFT;
-	unsigned int offset = sector & ((1U << bits) - 1), i;
-	u64 cluster = sector >> bits, entry;
 	enum qed_extent_kind kind;
-	struct qed_block *block;
 
 	rcu_read_lock();
 	ext->hold = qed_inflight_get(&meta->reclaim);
-	block = qed_cache_find(&meta->cache, cluster >> QED_BLOCK_BITS);
-	if (likely(block)) {
-		i = cluster % QED_BLOCK_ENTRIES;
-		entry = qed_entry_read(block, i);
-		kind = entry_kind(entry);
-		fill_extent(meta, block, i, entry, offset, nr, ext);
-	} else {
-		kind = lookup_l1(meta, cluster, offset, nr, ext);
-	}
+	kind = find_extent(meta, sector, nr, ext);
 	if (kind != QED_EXTENT_DATA) {
 		qed_meta_release(ext->hold);
 		ext->hold = NULL;
 	}
+	rcu_read_unlock();
+	return kind;
+}
+
+enum qed_extent_kind qed_meta_lookup_readonly(struct qed_meta *meta, sector_t sector,
+					      unsigned int nr, struct qed_extent *ext)
+{
+	enum qed_extent_kind kind;
+
+	ext->hold = NULL;
+	rcu_read_lock();
+	kind = find_extent(meta, sector, nr, ext);
 	rcu_read_unlock();
 	return kind;
 }

@@ -310,6 +310,10 @@ unsigned int qed_meta_cluster_bits(struct qed_meta *meta);
 enum qed_extent_kind qed_meta_lookup(struct qed_meta *meta, sector_t sector,
 				     unsigned int nr, struct qed_extent *ext);
 
+/* The same where it was loaded @readonly: nothing is ever unmapped, and nothing is held. */
+enum qed_extent_kind qed_meta_lookup_readonly(struct qed_meta *meta, sector_t sector,
+					      unsigned int nr, struct qed_extent *ext);
+
 /* The I/O to a DATA extent has completed. Context: Any. */
 static inline void qed_meta_release(struct percpu_ref *hold)
 {
