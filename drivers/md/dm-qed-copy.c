@@ -322,20 +322,23 @@ bool qed_copy_fits(struct qed_copy *copy, unsigned int head, unsigned int tail)
 	return qed_copy_vecs(head) + qed_copy_vecs(tail) <= copy->nr_pages;
 }
 
-/* Up to so many sectors of pages, from the one at @page on. */
-static void add_copied(struct bio *bio, struct page **page, unsigned int sectors)
+/* So many sectors of pages, behind the first @from of them. */
+static void add_copied(struct bio *bio, struct page **pages, unsigned int from,
+		       unsigned int nr)
 {
-	unsigned int n;
+	unsigned int offset, n;
 
-	for (; sectors; sectors -= n) {
-		n = min_t(unsigned int, sectors, PAGE_SECTORS);
-		__bio_add_page(bio, *page++, n << SECTOR_SHIFT, 0);
+	for (; nr; nr -= n, from += n) {
+		offset = from % PAGE_SECTORS;
+		n = min_t(unsigned int, nr, PAGE_SECTORS - offset);
+		__bio_add_page(bio, pages[from / PAGE_SECTORS],
+			       n << SECTOR_SHIFT, offset << SECTOR_SHIFT);
 	}
 }
 
 void qed_copy_add(struct qed_copy *copy, struct bio *bio, unsigned int sectors)
 {
-	add_copied(bio, copy->pages + copy->used, sectors);
+	add_copied(bio, copy->pages + copy->used, 0, sectors);
 	copy->used += qed_copy_vecs(sectors);
 }
 
@@ -366,17 +369,18 @@ static void copy_endio(struct bio *bio)
  * be: device mapper demands that for its statistics.
  */
 static void submit_pages(struct qed_copy *copy, struct block_device *bdev,
-			 blk_opf_t opf, sector_t sector, unsigned int nr,
-			 struct page **pages)
+			 blk_opf_t opf, sector_t sector, struct page **pages,
+			 unsigned int from, unsigned int nr)
 {
-	struct bio *bio = bio_alloc_bioset(bdev, qed_copy_vecs(nr), opf,
-					   GFP_NOIO, &copy->copies->bios);
+	unsigned int vecs = qed_copy_vecs(from % PAGE_SECTORS + nr);
+	struct bio *bio = bio_alloc_bioset(bdev, vecs, opf, GFP_NOIO,
+					   &copy->copies->bios);
 
 	bio->bi_iter.bi_sector = sector;
 	bio->bi_private = copy;
 	bio->bi_end_io = copy_endio;
 	bio->bi_ioprio = copy->args.data->bi_ioprio;
-	add_copied(bio, pages, nr);
+	add_copied(bio, pages, from, nr);
 	atomic_inc(&copy->pending);
 	qed_io_submit(copy->args.io, bio);
 }
@@ -395,25 +399,33 @@ static void zero_pages(struct page **pages, unsigned int from, unsigned int nr)
 }
 
 /*
- * Read sectors of the guest from below, and zeroes behind the end of that. Returns whether
- * something has been submitted.
+ * Read sectors of the guest from below, and zeroes where that has none. Returns whether
+ * something has been submitted; what comes back looks at the status.
  */
 static bool read_below(struct qed_copy *copy, sector_t sector, unsigned int nr,
 		       struct page **pages)
 {
 	struct qed *qed = copy->copies->qed;
-	struct qed_extent ext = { .nr = nr };
-	bool reads;
+	struct qed_extent ext;
+	unsigned int done;
+	bool reads = false;
 
-	if (!nr)
-		return false;
-	reads = qed_below(qed, sector, &ext) == QED_EXTENT_DATA;
-	if (reads)
-		submit_pages(copy, ext.bdev, REQ_OP_READ, ext.sector, ext.nr,
-			     pages);
-	else
-		ext.nr = 0;
-	zero_pages(pages, ext.nr, nr - ext.nr);
+	for (done = 0; done < nr; done += ext.nr) {
+		ext.nr = nr - done;
+		switch (qed_below(qed, sector + done, &ext)) {
+		case QED_EXTENT_DATA:
+			submit_pages(copy, ext.bdev, REQ_OP_READ, ext.sector,
+				     pages, done, ext.nr);
+			reads = true;
+			break;
+		case QED_EXTENT_ZERO:
+			zero_pages(pages, done, ext.nr);
+			break;
+		default:
+			WRITE_ONCE(copy->status, BLK_STS_IOERR);
+			return reads;
+		}
+	}
 	return reads;
 }
 
@@ -487,8 +499,8 @@ static void write_piece(struct qed_copy *copy)
 	zero_behind(copy, piece_offset(copy), copy->piece, copy->pages);
 	begin(copy, true);
 	submit_pages(copy, copy->copies->qed->bdev, REQ_OP_WRITE,
-		     copy->args.to + piece_offset(copy), copy->piece,
-		     copy->pages);
+		     copy->args.to + piece_offset(copy), copy->pages, 0,
+		     copy->piece);
 	put_pending(copy);
 }
 
@@ -537,8 +549,10 @@ static void go_on(struct qed_copy *copy)
 		copy->done += copy->piece;
 	if (copy->whole || copy->done == args->head + args->tail)
 		submit_data(copy);
-	else if (!copy->writing || !read_piece(copy))
+	else if (!copy->writing)
 		write_piece(copy);
+	else if (!read_piece(copy))
+		do_copy(&copy->work);
 }
 
 static void do_copy(struct work_struct *work)
@@ -560,7 +574,7 @@ void qed_copy_up(struct qed_copy *copy, const struct qed_copy_args *args)
 	args->data->bi_private = copy;
 	args->data->bi_end_io = data_endio;
 	if (!(copy->whole ? read_whole(copy) : read_piece(copy)))
-		go_on(copy);
+		do_copy(&copy->work);
 }
 
 /*----------------------------------------------------------------
