@@ -557,6 +557,11 @@ bad_header:
 	return ERR_PTR(r);
 }
 
+int qed_meta_reread(struct qed_meta *meta, char **error)
+{
+	return qed_header_read(meta, error);
+}
+
 void qed_meta_destroy(struct qed_meta *meta)
 {
 	qed_meta_unload(meta);

@@ -165,6 +165,8 @@ struct qed_meta *qed_meta_create(struct block_device *bdev,
 				 struct qed_meta_client *client,
 				 unsigned int cache_kib, bool passdown,
 				 u64 zero_ahead, char **error);
+/* Read and validate the header again. It must not be loaded. Context and result as above. */
+int qed_meta_reread(struct qed_meta *meta, char **error);
 void qed_meta_destroy(struct qed_meta *meta);
 
 /**
