@@ -412,7 +412,7 @@ static bool read_below(struct qed_copy *copy, sector_t sector, unsigned int nr,
 
 	for (done = 0; done < nr; done += ext.nr) {
 		ext.nr = nr - done;
-		switch (qed_below(qed, sector + done, &ext)) {
+		switch (qed_below(qed, sector + done, &ext, true)) {
 		case QED_EXTENT_DATA:
 			submit_pages(copy, ext.bdev, REQ_OP_READ, ext.sector,
 				     pages, done, ext.nr);

@@ -76,6 +76,19 @@ static int parse_backing(struct dm_arg_set *as, struct qed_features *f,
 	return 0;
 }
 
+/* In the order in which they are: what is raw is below all of them. */
+static int parse_layer(struct dm_arg_set *as, struct qed_features *f,
+		       char **error)
+{
+	if (f->backing || f->nr_layers == QED_MAX_LAYERS || !as->argc) {
+		*error = f->backing ? "Layer after the backing device" :
+			 as->argc ? "Too many layers" : "Layer is missing";
+		return -EINVAL;
+	}
+	f->layers[f->nr_layers++] = dm_shift_arg(as);
+	return 0;
+}
+
 static int parse_feature(struct dm_arg_set *as, struct qed_features *f,
 			 char **error)
 {
@@ -96,6 +109,8 @@ static int parse_feature(struct dm_arg_set *as, struct qed_features *f,
 		return parse_host(as, f, error);
 	if (!strcasecmp(arg, "backing"))
 		return parse_backing(as, f, error);
+	if (!strcasecmp(arg, "layer"))
+		return parse_layer(as, f, error);
 	if (!strcasecmp(arg, "cache_kib"))
 		return dm_read_arg(&cache_arg, as, &f->cache_kib, error);
 	if (!strcasecmp(arg, "commit_interval"))
@@ -116,9 +131,9 @@ static int parse_feature(struct dm_arg_set *as, struct qed_features *f,
 
 int qed_features_parse(struct dm_arg_set *as, struct qed_features *f, char **error)
 {
-	/* Every argument once, the value options with their values */
+	/* Every argument once, but for layers; the value options with their values */
 	static const struct dm_arg count_arg = {
-		0, 20, "Invalid number of feature arguments"
+		0, 20 + 2 * QED_MAX_LAYERS, "Invalid number of feature arguments"
 	};
 	struct dm_arg_set group;
 	unsigned int argc;

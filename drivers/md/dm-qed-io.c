@@ -343,7 +343,7 @@ static int io_step(struct qed *qed, struct qed_io *io)
 	if (block)
 		qed_block_put(qed->meta, block);
 	if (kind == QED_EXTENT_HOLE)
-		kind = qed_read_below(qed, sector, &ext);
+		kind = qed_read_below(qed, sector, &ext, true);
 
 	switch (kind) {
 	case QED_EXTENT_DATA:

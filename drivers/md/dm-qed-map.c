@@ -81,7 +81,7 @@ int qed_map(struct dm_target *ti, struct bio *bio)
 	kind = qed_meta_lookup(qed->meta, bio->bi_iter.bi_sector,
 			       bio_sectors(bio), &ext);
 	if (kind == QED_EXTENT_HOLE && bio_data_dir(bio) == READ)
-		kind = qed_read_below(qed, bio->bi_iter.bi_sector, &ext);
+		kind = qed_read_below(qed, bio->bi_iter.bi_sector, &ext, false);
 	if (ext.nr < bio_sectors(bio)) {
 		/*
 		 * All or nothing, as bio_split_rw() has it: once a part is under way

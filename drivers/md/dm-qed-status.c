@@ -71,9 +71,9 @@ static void status_below(struct qed *qed, char *result, unsigned int maxlen,
 {
 	unsigned int sz = *pos;
 
-	if (qed->backing)
-		DMEMIT(" 1/%llu/%llu", qed_copies_nr(qed->copies),
-		       qed_reads_below(qed));
+	if (qed_has_below(qed))
+		DMEMIT(" %u/%llu/%llu", qed->nr_layers + !!qed->backing,
+		       qed_copies_nr(qed->copies), qed_reads_below(qed));
 	else
 		DMEMIT(" -");
 	*pos = sz;
@@ -110,19 +110,21 @@ static void status_table(struct qed *qed, char *result, unsigned int maxlen)
 	const struct qed_features *f = &qed->features;
 	bool commit = f->commit_ms != QED_DEFAULT_COMMIT_MS;
 	/* Of an image that has lost it the line could not be loaded again. */
-	bool backed = qed->backing && qed_meta_is_backed(qed->meta);
-	unsigned int sz = 0;
+	bool backed = qed_meta_is_backed(qed->meta);
+	unsigned int nr_layers = backed ? qed->nr_layers : 0, sz = 0, i;
 	unsigned int nr = f->read_only + f->error_if_no_space +
 			  f->ignore_discard + f->no_discard_passdown +
 			  f->known_zeroes +
 			  2 * !!f->cache_kib + 2 * commit + 2 * !!f->low_water +
 			  2 * !!f->zero_ahead + 2 * f->named +
-			  2 * backed;
+			  2 * nr_layers + 2 * (backed && qed->backing);
 
 	DMEMIT("%s", qed->dev->name);
 	if (nr)
 		DMEMIT(" %u", nr);
-	if (backed)
+	for (i = 0; i < nr_layers; i++)
+		DMEMIT(" layer %s", qed->layers[i].dev->name);
+	if (backed && qed->backing)
 		DMEMIT(" backing %s", qed->backing->name);
 	if (f->read_only)
 		DMEMIT(" read_only");
@@ -149,7 +151,7 @@ static void status_table(struct qed *qed, char *result, unsigned int maxlen)
 static void status_ima(struct qed *qed, char *result, unsigned int maxlen)
 {
 	const struct qed_features *f = &qed->features;
-	unsigned int sz = 0;
+	unsigned int sz = 0, i;
 
 	DMEMIT_TARGET_NAME_VERSION(qed->ti->type);
 	DMEMIT(",image_device_name=%s,cluster_sectors=%u,image_sectors=%llu",
@@ -163,6 +165,9 @@ static void status_ima(struct qed *qed, char *result, unsigned int maxlen)
 	DMEMIT(",no_discard_passdown=%c,known_zeroes=%c,zero_ahead=%llu,host=%s",
 	       f->no_discard_passdown ? 'y' : 'n', f->known_zeroes ? 'y' : 'n',
 	       f->zero_ahead, f->host);
+	DMEMIT(",layer_device_names=%s", qed->nr_layers ? "" : "-");
+	for (i = 0; i < qed->nr_layers; i++)
+		DMEMIT("%s%s", i ? "/" : "", qed->layers[i].dev->name);
 	DMEMIT(",backing_device_name=%s;",
 	       qed->backing ? qed->backing->name : "-");
 }

@@ -27,6 +27,7 @@
 #include "dm-qed-format.h"
 #include "dm-qed-meta.h"
 
+struct qed_base;
 struct qed_cell;
 struct qed_copies;
 
@@ -45,6 +46,25 @@ enum qed_mode {
 	QED_MODE_FAIL,
 };
 
+/* Images below an image, at most */
+#define QED_MAX_LAYERS			64
+
+/**
+ * struct qed_layer - an image below another one
+ * @dev: its device
+ * @base: the image
+ * @size: of its disk when the table was loaded, in sectors
+ * @end: of its disk since it is loaded, in sectors
+ * @backed: what is next below shows where it has no cluster
+ */
+struct qed_layer {
+	struct dm_dev *dev;
+	struct qed_base *base;
+	sector_t size;
+	sector_t end;
+	bool backed;
+};
+
 struct qed_features {
 	bool read_only;
 	bool error_if_no_space;
@@ -59,6 +79,8 @@ struct qed_features {
 	unsigned int cache_kib;		/* 0: by itself */
 	unsigned int commit_ms;
 	const char *backing;		/* path, of the constructor only */
+	const char *layers[QED_MAX_LAYERS];	/* likewise, the nearest first */
+	unsigned int nr_layers;
 	bool named;			/* the host is given */
 	char host[QED_HOST_SIZE];
 };
@@ -69,13 +91,17 @@ struct qed {
 	struct block_device *bdev;
 	enum qed_mode mode;		/* changed by qed_set_mode() only */
 	sector_t below_end;		/* what is below shows up to here; 0: nothing */
-	struct block_device *below;
+	unsigned int nr_layers;		/* images there */
+	struct qed_layer *layers;	/* the nearest first */
+	struct block_device *below;	/* what is raw, below all of them; or NULL */
+	sector_t raw_end;		/* of that */
 	u64 __percpu *reads_below;
 
 	struct dm_target *ti;
 	struct dm_dev *dev;
 	struct dm_dev *backing;		/* or NULL */
 	sector_t below_size;		/* when the table was loaded */
+	bool layers_loaded;		/* all of them */
 	struct qed_copies *copies;	/* of what is there; or NULL */
 	struct qed_features features;
 	struct qed_meta_client client;

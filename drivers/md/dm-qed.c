@@ -135,7 +135,7 @@ static int claim(struct qed *qed)
 		return 0;
 	DMERR("%s: the image device %s%s is in use by another qed mapping",
 	      qed_name(qed), qed->dev->name,
-	      qed->backing ? ", or the backing device," : "");
+	      qed_has_below(qed) ? ", or a device below it," : "");
 	return -EBUSY;
 }
 
@@ -159,6 +159,7 @@ static void inactive(struct qed *qed)
 static void deactivate(struct qed *qed)
 {
 	qed_meta_unload(qed->meta);
+	qed_below_unload(qed);
 	inactive(qed);
 }
 
@@ -173,10 +174,9 @@ static int activate(struct qed *qed)
 		.host = qed->features.host,
 		.device = dm_table_get_md(qed->ti->table),
 		.sectors = qed->ti->len,
-		.backing = qed->backing,
+		.backing = qed_has_below(qed),
 	};
 	unsigned int noio;
-	sector_t below;
 	int r;
 
 	/*
@@ -194,14 +194,16 @@ static int activate(struct qed *qed)
 
 	/* Memory must not come from writing to this very device. */
 	noio = memalloc_noio_save();
-	r = qed_below_measure(qed, &below);
+	r = qed_below_load(qed);
 	if (!r)
 		r = qed_meta_load(qed->meta, &args);
 	memalloc_noio_restore(noio);
-	if (r)
+	if (r) {
+		qed_below_unload(qed);
 		inactive(qed);
-	else
-		qed_below_activate(qed, below);
+	} else {
+		qed_below_activate(qed);
+	}
 	return r;
 }
 
@@ -305,7 +307,13 @@ static int qed_iterate_devices(struct dm_target *ti,
 {
 	struct qed *qed = ti->private;
 	int r = fn(ti, qed->dev, 0, bdev_nr_sectors(qed->bdev), data);
+	struct dm_dev *dev;
+	unsigned int i;
 
+	for (i = 0; !r && i < qed->nr_layers; i++) {
+		dev = qed->layers[i].dev;
+		r = fn(ti, dev, 0, bdev_nr_sectors(dev->bdev), data);
+	}
 	if (!r && qed->backing)
 		r = fn(ti, qed->backing, 0, bdev_nr_sectors(qed->below), data);
 	return r;
@@ -397,7 +405,7 @@ static int check_claims(struct qed *qed, char **error)
 
 	mutex_lock(&claims_mutex);
 	if (is_claimed(qed)) {
-		*error = qed->backing ?
+		*error = qed_has_below(qed) ?
 			 "Image or backing device is in use by another qed mapping" :
 			 "Image device is in use by another qed mapping";
 		r = -EBUSY;
@@ -412,14 +420,15 @@ static int open_devices(struct qed *qed, const char *path, char **error)
 
 	if (r)
 		return r;
-	r = qed_below_open(qed, qed->features.backing, error);
+	r = qed_below_open(qed, error);
 	if (r)
 		goto bad_below;
 	r = check_claims(qed, error);
 	if (r)
 		goto bad_claim;
-	/* It belongs to the caller. */
+	/* They belong to the caller. */
 	qed->features.backing = NULL;
+	memset(qed->features.layers, 0, sizeof(qed->features.layers));
 	return 0;
 
 bad_claim:
@@ -468,7 +477,7 @@ static int alloc_resources(struct qed *qed)
 						 WQ_MEM_RECLAIM, qed_name(qed));
 	if (!qed->commit_wq)
 		goto bad_commit_wq;
-	if (qed->backing) {
+	if (qed_has_below(qed)) {
 		qed->copies = qed_copies_create(qed);
 		if (!qed->copies)
 			goto bad_copies;
@@ -589,6 +598,7 @@ static void qed_dtr(struct dm_target *ti)
 
 	unclaim(qed);
 	qed_meta_unload(qed->meta);
+	qed_below_unload(qed);
 	/* The last commit, and what has gone on until now, may have asked for one. */
 	qed_cancel_works(qed);
 	qed_meta_destroy(qed->meta);

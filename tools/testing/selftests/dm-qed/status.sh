@@ -126,7 +126,7 @@ t_ima() {
 	majmin=$(cat "/sys/class/block/${disk#/dev/}/dev")
 	qed q "$disk" cache_kib 128 low_water 5
 	measured=$(loads | tail -n "+$((before + 1))" | xxd -r -p)
-	matches "$measured" "target_name=qed,target_version=[0-9.]+,image_device_name=$majmin,cluster_sectors=128,image_sectors=131072,read_only=n,cache_kib=128,commit_interval=1000,error_if_no_space=n,low_water=5,ignore_discard=n,no_discard_passdown=n,known_zeroes=n,zero_ahead=0,host=[A-Za-z0-9._-]+,backing_device_name=-;" \
+	matches "$measured" "target_name=qed,target_version=[0-9.]+,image_device_name=$majmin,cluster_sectors=128,image_sectors=131072,read_only=n,cache_kib=128,commit_interval=1000,error_if_no_space=n,low_water=5,ignore_discard=n,no_discard_passdown=n,known_zeroes=n,zero_ahead=0,host=[A-Za-z0-9._-]+,layer_device_names=-,backing_device_name=-;" \
 		"what IMA has measured"
 }
 
