@@ -9,24 +9,6 @@
 # shellcheck source=overlay.sh
 . "$(dirname "$0")/overlay.sh"
 
-# random N SEED: sets $ops to so many writes and zeroes of a part of the disk
-random() {
-	local i at length
-
-	RANDOM=$2
-	ops=()
-	for ((i = 0; i < $1; i++)); do
-		at=$(((RANDOM << 15 | RANDOM) % (size / 512)))
-		length=$((RANDOM % 4 ? RANDOM % 32 + 1 : RANDOM % 1024 + 1))
-		[ $((at + length)) -le $((size / 512)) ] || length=$((size / 512 - at))
-		case $((RANDOM % 5)) in
-		0) ops+=("punch:$((at * 512)):$((length * 512))") ;;
-		1) ops+=("zero:$((at * 512)):$((length * 512))") ;;
-		*) ops+=("write:$((at * 512)):$((length * 512)):$((RANDOM % 255 + 1))") ;;
-		esac
-	done
-}
-
 # t_turns BASE-BYTES BYTES CLUSTER TABLE: we write, and QEMU, in turn
 t_turns() {
 	local turn ops file

@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Images over a backing file that is full, and what they should read as: for backing.sh and
-# copies.sh.
+# Images over a backing file that is full, and what they should read as: for backing.sh,
+# copies.sh and chain.sh.
 
 # shellcheck disable=SC2034	# not each of them uses all
 base=					# the backing file
@@ -79,9 +79,29 @@ judge() {
 	is "$(md5sum <"$base")" "$sum" "the sum of the backing file"
 }
 
-# count: the numbers of clusters copied and of reads below
+# count: the numbers of devices below, of clusters copied, and of reads there
 count() {
-	[[ $(status q below) =~ ^1/([0-9]+)/([0-9]+)$ ]] || fail "status: $(status q below)"
-	copied=${BASH_REMATCH[1]}
-	reads_below=${BASH_REMATCH[2]}
+	[[ $(status q below) =~ ^([0-9]+)/([0-9]+)/([0-9]+)$ ]] ||
+		fail "status: $(status q below)"
+	depth=${BASH_REMATCH[1]}
+	copied=${BASH_REMATCH[2]}
+	reads_below=${BASH_REMATCH[3]}
+}
+
+# random N SEED: sets $ops to so many writes and zeroes of a part of the disk
+random() {
+	local i at length
+
+	RANDOM=$2
+	ops=()
+	for ((i = 0; i < $1; i++)); do
+		at=$(((RANDOM << 15 | RANDOM) % (size / 512)))
+		length=$((RANDOM % 4 ? RANDOM % 32 + 1 : RANDOM % 1024 + 1))
+		[ $((at + length)) -le $((size / 512)) ] || length=$((size / 512 - at))
+		case $((RANDOM % 5)) in
+		0) ops+=("punch:$((at * 512)):$((length * 512))") ;;
+		1) ops+=("zero:$((at * 512)):$((length * 512))") ;;
+		*) ops+=("write:$((at * 512)):$((length * 512)):$((RANDOM % 255 + 1))") ;;
+		esac
+	done
 }
