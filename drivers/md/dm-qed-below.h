@@ -36,7 +36,6 @@ void qed_below_close(struct qed *qed);
 int qed_below_check(struct qed *qed, char **error);
 
 /**
-/**
  * qed_below_load() - load the images below, and look how long all is
  * @qed: the target
  *

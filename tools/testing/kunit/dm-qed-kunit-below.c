@@ -158,16 +158,17 @@ static void below_activate(struct kunit *test)
 	struct txn_test *t = test->priv;
 	sector_t device = bdev_nr_sectors(t->bdev);
 
-	qed_below_activate(qed, device);
+	qed->raw_end = device;
+	qed_below_activate(qed);
 	KUNIT_EXPECT_EQ(test, qed->below_end, 0);
 	KUNIT_EXPECT_FALSE(test, qed_below_is_longer(qed));
 	t->meta->geo.backed = true;
 	t->meta->geo.image_size = (device - 1) << SECTOR_SHIFT;
-	qed_below_activate(qed, device);
+	qed_below_activate(qed);
 	KUNIT_EXPECT_EQ(test, qed->below_end, device - 1);
 	KUNIT_EXPECT_TRUE(test, qed_below_is_longer(qed));
 	t->meta->geo.image_size = (device + 1) << SECTOR_SHIFT;
-	qed_below_activate(qed, device);
+	qed_below_activate(qed);
 	KUNIT_EXPECT_EQ(test, qed->below_end, device);
 	KUNIT_EXPECT_FALSE(test, qed_below_is_longer(qed));
 }
