@@ -37,7 +37,7 @@
 /**
  * struct qed_copies - the copies of a target
  * @qed: the target
- * @wq: goes on with copies; nothing there waits for anybody else
+ * @wq: goes on with copies; nothing there waits but for reads of tables below
  * @bios: that are read and written
  * @nr: clusters that were copied in part
  * @wake: lets those that wait try again

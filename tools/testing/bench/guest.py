@@ -322,13 +322,22 @@ class Qed(Stack):
     name = "dm-qed"
     options = "2 zeroed_from %d" % FRESH
 
-    def start(self):
+    def put_image(self, path, backed=False):
+        """Put a fresh image there, which may have something below it."""
         fresh = "%s/%d.qed" % (SCRATCH, self.size)
         if not os.path.exists(fresh):
             run(QEDIMG, "create", fresh, "--size", str(self.size))
-        with open(fresh, "rb") as image, open(self.lower[0], "r+b") as disk:
+        with open(fresh, "rb") as image, open(path, "r+b") as disk:
             disk.write(image.read())
-        run("blockdev", "--flushbufs", self.lower[0])
+            if backed:
+                disk.seek(16)
+                disk.write(struct.pack("<Q", 1))
+                disk.seek(56)
+                disk.write(struct.pack("<II", 64, 1))
+        run("blockdev", "--flushbufs", path)
+
+    def start(self):
+        self.put_image(self.lower[0])
         self.path = self.dm("qed", "0 %d qed %s %s" % (self.size // SECTOR, self.lower[0],
                                                        self.options))
         # the scan in the background
@@ -358,6 +367,20 @@ class QedFull(Qed):
 
     def start(self):
         self.path = self.dm("qed", "0 %d qed %s" % (self.size // SECTOR, self.lower[0]))
+
+
+class QedChain(Qed):
+    """A fresh image over others, of which the lowest has all of the data."""
+
+    def start(self):
+        for path in self.lower[:-1]:
+            self.put_image(path, backed=True)
+        lowest = Qed([self.disks[-1]], self.size)
+        write_zeroes(lowest.path, self.size // MIB)
+        lowest.stop()
+        layers = " ".join("layer " + path for path in self.lower[1:])
+        self.path = self.dm("chain", "0 %d qed %s %d %s" % (
+            self.size // SECTOR, self.lower[0], 2 * len(self.lower[1:]), layers))
 
 
 class Thin(Stack):

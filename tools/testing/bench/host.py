@@ -243,6 +243,7 @@ class Row:
 ABOVE_LINEAR = 250
 ABSOLUTE = "6.1"                # what the bounds that compare with nothing are for
 ALLOCATE = 13600
+BELOW = 6300
 PAUSE = 2000                    # us, above dm-linear's
 ACTIVATION = 1.5                # the largest image against the smallest
 
@@ -267,6 +268,9 @@ def instruction_rows(kernel, boots):
                     ("<=", ALLOCATE) if kernel == ABSOLUTE else None,
                     {stack: [boot[stack]["allocate"] for boot in boots]
                      for stack in boots[0] if stack != "raw"}, void))
+    rows.append(Row(group, "random read of the lowest of five images below", 0,
+                    ("<=", BELOW) if kernel == ABSOLUTE else None,
+                    {"dm-qed": [boot["dm-qed"]["below"] for boot in boots]}))
     rows.append(Row(group, "suspend and resume when idle, us, above dm-linear", 0,
                     ("<=", PAUSE),
                     {stack: [boot[stack]["pause"] - boot["dm-linear"]["pause"] for boot in boots]

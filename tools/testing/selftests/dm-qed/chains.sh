@@ -19,8 +19,8 @@ random_images() {
 
 	RANDOM=$1
 	for ((i = 0; i <= $1; i++)); do
-		bytes[i]=$((2 * mb + (RANDOM % 8192) * 512))
-		specs[i]=${bytes[i]}:${sizes[(i + $1) % 4]}:$((1 << (RANDOM % 3)))
+		bytes[i]=$((2 * mb + (RANDOM % 6144) * 512))
+		specs[i]=${bytes[i]}:${sizes[(i + $1) % 4]}:$((2 << (RANDOM % 3)))
 	done
 	images $(($1 % 2 * (3 * mb + 512 * 77))) "${specs[@]}"
 	for ((i = 0; i <= $1; i++)); do
@@ -46,8 +46,9 @@ t_depth() {
 	up
 	same
 	judged
+	# whole clusters: where a part of one is zero for QEMU it may show what is below in the rest
 	for file in "$img" "$raw"; do
-		qemu "$file" "write -P 77 300k 100k" "write -z 800k 150k"
+		qemu "$file" "write -P 77 1M 1M" "write -z 0 1M"
 	done
 	attach
 	up
@@ -116,7 +117,7 @@ t_sparse() {
 	local end
 
 	images 0 $((16 * c)):65536:4 $((16 * c)):4096:4 $((16 * c)):65536:4
-	qemu "${files[0]}" "write -P 1 $((8 * c)) $c"
+	qemu "${files[0]}" "write -P 1 $((8 * c)) $c" "write -P 1 $((12 * c)) $c"
 	end=$(stat -c %s "$img")
 	ready
 	up zeroed_from $((end / c))
@@ -133,6 +134,9 @@ t_sparse() {
 	is "$flushes" 2 "the number of flushes where there is data"
 	io "$dev" "read:$((8 * c)):512:1" "read:$((8 * c + 512)):512:9" \
 		"read:$((8 * c + 1024)):$((c - 1024)):1"
+	# from one to the other
+	io "$dev" "write:$((11 * c)):$((c + 512)):9" "read:$((11 * c)):$((c + 512)):9" \
+		"read:$((12 * c + 512)):$((c - 512)):1" "read:$((13 * c)):$c:0"
 }
 
 # A read of what is far below is one there, and reads no table again.
@@ -423,7 +427,7 @@ t_snapshot() {
 
 # Many writes at once over images without a cluster of their own
 t_parallel() {
-	images 0 $((32 * mb)):4096:4 $((32 * mb)):1048576:1 "$((32 * mb)):$1:4"
+	images 0 $((32 * mb)):4096:4 $((32 * mb)):1048576:2 "$((32 * mb)):$1:4"
 	qemu "${files[0]}" "write -P 0 0 16M"
 	ready
 	up cache_kib 64
@@ -445,14 +449,14 @@ t_deepest() {
 		folder, n = sys.argv[1], int(sys.argv[2])
 		for i in range(n + 1):
 		    name = f"{folder}/image{i - 1}.qed".encode() if i else b""
-		    head = struct.pack("<4s3I5Q2I", b"QED\0", 4096, 1, 1, 1 if i else 0, 0, 0, 4096,
+		    head = struct.pack("<4s3I5Q2I", b"QED\0", 4096, 2, 1, 1 if i else 0, 0, 0, 4096,
 		                       80 * 4096, 64, len(name)) + name
-		    l2 = [0] * 512
-		    l2[i] = 3 * 4096
+		    l2 = [0] * 1024
+		    l2[i] = 5 * 4096
 		    with open(f"{folder}/image{i}.qed", "wb") as f:
 		        f.write(head.ljust(4096, b"\0"))
-		        f.write(struct.pack("<Q", 2 * 4096).ljust(4096, b"\0"))
-		        f.write(struct.pack("<512Q", *l2))
+		        f.write(struct.pack("<Q", 3 * 4096).ljust(2 * 4096, b"\0"))
+		        f.write(struct.pack("<1024Q", *l2))
 		        f.write(bytes([i + 1]) * 4096)
 	EOF
 	files=()
