@@ -209,6 +209,7 @@ int qed_base_load(struct qed_base *base, struct qed_base_state *state)
 	/* Whether the table has something for what is below it is for the caller to see. */
 	static const struct qed_load_args args = {
 		.readonly = true,
+		.below = true,
 		.backing = true,
 	};
 	int r = 0;

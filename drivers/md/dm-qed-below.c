@@ -264,6 +264,17 @@ static int check_layer(struct qed *qed, unsigned int i,
 	return 0;
 }
 
+unsigned int qed_below_linked(struct qed *qed, bool *raw)
+{
+	bool backed = qed_meta_is_backed(qed->meta);
+	unsigned int nr = 0;
+
+	while (backed && nr < qed->nr_layers)
+		backed = qed->layers[nr++].backed;
+	*raw = backed && qed->backing;
+	return nr;
+}
+
 /*----------------------------------------------------------------
  * Activation
  *----------------------------------------------------------------
@@ -295,9 +306,13 @@ static void unload_layers(struct qed *qed, unsigned int nr)
 
 int qed_below_load(struct qed *qed)
 {
-	int r = check_raw(qed);
 	unsigned int i;
+	int r;
 
+	/* It may have been resumed as far as that, and no further. */
+	if (qed->layers_loaded)
+		return 0;
+	r = check_raw(qed);
 	if (r)
 		return r;
 	for (i = 0; i < qed->nr_layers; i++) {

@@ -36,11 +36,24 @@ void qed_below_close(struct qed *qed);
 int qed_below_check(struct qed *qed, char **error);
 
 /**
+ * qed_below_linked() - what the headers ask for, of what the table has
+ * @qed: the target
+ * @raw: becomes whether the raw device is among it
+ *
+ * One of them may have lost its backing file since the table was made.
+ *
+ * Context: Process context, not beside qed_below_load().
+ * Return: the number of layers.
+ */
+unsigned int qed_below_linked(struct qed *qed, bool *raw);
+
+/**
  * qed_below_load() - load the images below, and look how long all is
  * @qed: the target
  *
- * Has something become shorter since the table was loaded? What is missing would read as
- * zeroes, and get into the image with what is copied. What becomes so after this fails reads.
+ * At each resume, as somebody may have written to them before. Has something become shorter
+ * since the table was loaded? What is missing would read as zeroes, and get into the image
+ * with what is copied. What becomes so after this fails reads.
  *
  * Context: Process context, may sleep.
  * Return: 0; -ENXIO if so; -EINVAL if they do not go with the table any more; or an error

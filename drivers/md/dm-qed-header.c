@@ -133,6 +133,21 @@ static bool may_have(struct qed_meta *meta, const struct qed_load_args *args)
 	return may_take(meta, &meta->record, args->takeover);
 }
 
+/*
+ * What is below others must not change. A device of this host has it by another path, which
+ * claims do not see, whatever its bit says.
+ */
+static bool may_be_below(struct qed_meta *meta)
+{
+	const u8 *id = qed_record_owner(meta->header);
+
+	if (!id || !qed_owner_is_here(&meta->owner, id))
+		return true;
+	DMERR("%s: in use on this host, by another path: owner %*phN",
+	      meta->client->name, QED_OWNER_SIZE, id);
+	return false;
+}
+
 /* Sets meta->recorded, and meta->record as it has been found. Nothing else has happened yet. */
 static void find_record(struct qed_meta *meta)
 {
@@ -165,7 +180,8 @@ int qed_header_judge(struct qed_meta *meta, const struct qed_load_args *args)
 	struct qed_record *record = &meta->record;
 
 	find_record(meta);
-	if (!args->readonly && !may_have(meta, args))
+	if (args->below ? !may_be_below(meta) :
+			  !args->readonly && !may_have(meta, args))
 		return -EBUSY;
 	if (args->readonly && record->active)
 		DMWARN("%s: the record says that host %s has the image, or has crashed",

@@ -344,6 +344,15 @@ static int load_to_write(struct qed_meta *meta, const struct qed_load_args *args
 	return r;
 }
 
+static int load_to_read(struct qed_meta *meta, const struct qed_load_args *args)
+{
+	int r = 0;
+
+	if (args->below && qed_header_needs_check(meta))
+		r = flush_found(meta);
+	return r ? r : qed_l1_read(meta, true);
+}
+
 int qed_meta_load(struct qed_meta *meta, const struct qed_load_args *args)
 {
 	int r;
@@ -351,7 +360,7 @@ int qed_meta_load(struct qed_meta *meta, const struct qed_load_args *args)
 	reset(meta, args);
 	r = load_header(meta, args);
 	if (!r)
-		r = args->readonly ? qed_l1_read(meta, true) :
+		r = args->readonly ? load_to_read(meta, args) :
 				     load_to_write(meta, args);
 	if (r) {
 		qed_meta_unload(meta);

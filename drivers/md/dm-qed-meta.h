@@ -172,6 +172,7 @@ void qed_meta_destroy(struct qed_meta *meta);
 /**
  * struct qed_load_args - how to load the tables
  * @readonly: nothing is ever written; defective tables are tolerated
+ * @below: and it is below other images, in which there will be what follows from it
  * @zeroed: @zeroed_from is given
  * @zeroed_from: clusters of the device from here on are durably zero and
  *	nothing refers to them
@@ -184,6 +185,7 @@ void qed_meta_destroy(struct qed_meta *meta);
  */
 struct qed_load_args {
 	bool readonly;
+	bool below;
 	bool zeroed;
 	u64 zeroed_from;
 	bool known_zeroes;

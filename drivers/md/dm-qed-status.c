@@ -109,22 +109,22 @@ static void status_table(struct qed *qed, char *result, unsigned int maxlen)
 {
 	const struct qed_features *f = &qed->features;
 	bool commit = f->commit_ms != QED_DEFAULT_COMMIT_MS;
-	/* Of an image that has lost it the line could not be loaded again. */
-	bool backed = qed_meta_is_backed(qed->meta);
-	unsigned int nr_layers = backed ? qed->nr_layers : 0, sz = 0, i;
+	/* With what a header does not ask for any more the line could not be loaded again. */
+	bool raw;
+	unsigned int nr_layers = qed_below_linked(qed, &raw), sz = 0, i;
 	unsigned int nr = f->read_only + f->error_if_no_space +
 			  f->ignore_discard + f->no_discard_passdown +
 			  f->known_zeroes +
 			  2 * !!f->cache_kib + 2 * commit + 2 * !!f->low_water +
 			  2 * !!f->zero_ahead + 2 * f->named +
-			  2 * nr_layers + 2 * (backed && qed->backing);
+			  2 * nr_layers + 2 * raw;
 
 	DMEMIT("%s", qed->dev->name);
 	if (nr)
 		DMEMIT(" %u", nr);
 	for (i = 0; i < nr_layers; i++)
 		DMEMIT(" layer %s", qed->layers[i].dev->name);
-	if (backed && qed->backing)
+	if (raw)
 		DMEMIT(" backing %s", qed->backing->name);
 	if (f->read_only)
 		DMEMIT(" read_only");

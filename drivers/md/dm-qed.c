@@ -207,6 +207,22 @@ static int activate(struct qed *qed)
 	return r;
 }
 
+/* What is below is not kept: nobody knows what was done to it meanwhile. */
+static int resume_kept(struct qed *qed)
+{
+	unsigned int noio = memalloc_noio_save();
+	int r = qed_below_load(qed);
+
+	memalloc_noio_restore(noio);
+	if (!r)
+		r = qed_meta_continue(qed->meta);
+	if (r)
+		qed_below_unload(qed);
+	else
+		qed_below_activate(qed);
+	return r;
+}
+
 static int qed_preresume(struct dm_target *ti)
 {
 	struct qed *qed = ti->private;
@@ -215,7 +231,7 @@ static int qed_preresume(struct dm_target *ti)
 	mutex_lock(&qed->life_mutex);
 	/* Failed metadata is kept: it serves reads until it is replaced. */
 	if (qed_meta_is_loaded(qed->meta))
-		r = qed_meta_continue(qed->meta);
+		r = resume_kept(qed);
 	else
 		r = activate(qed);
 	qed_expect_scan(qed);
@@ -276,6 +292,7 @@ static void close_or_pause(struct qed *qed)
 	/* It is kept, for a resume, but another table may come instead. */
 	qed_meta_pause(qed->meta);
 	qed_cancel_works(qed);
+	qed_below_unload(qed);
 	if (r == -ENOSPC) {
 		WRITE_ONCE(qed->commit_short, true);
 		qed_set_mode(qed, QED_MODE_OUT_OF_SPACE, false);

@@ -78,7 +78,7 @@ t_short() {
 t_mixed() {
 	local i upper=() lower=()
 
-	images 0 $((4 * c)):4096:4 $((4 * c)):4096:4 "$((4 * c)):$1:4"
+	images 0 $((4 * c)):4096:4 $((4 * c)):4096:4 "$((4 * c)):$1:2"
 	for ((i = 0; i < 64; i += 4)); do
 		lower+=("write -P $((i + 1)) $((i * 4))k 8k")
 		upper+=("write -P $((i + 101)) $((i * 4 + 4))k 4k")
@@ -373,8 +373,9 @@ t_changed() {
 	blk poke "${files[1]}" 16 0
 	dm_resume q
 	io "$dev" "read:0:$c:0" "read:$c:$c:2"
-	# a table line that is new goes by what they say now
+	# a table line that is new goes by what they say now, as the one does that is told
 	dm_suspend q
+	dm_load q "$(blk dm table "$pre-q")"
 	dm_load q "$(table "$disk" layer "$(device 1)")"
 	dm_resume q
 	io "$dev" "read:0:$c:0" "read:$c:$c:2"
@@ -395,6 +396,56 @@ t_changed() {
 	blk poke "$lowest" 48 $((4 * c))
 	dm_resume q
 	io "$dev" "read:0:$c:1" "read:$c:$c:2"
+}
+
+# What is below a device that could not be closed is not kept with it: somebody may have written there.
+t_kept() {
+	images 0 $((4 * c)):65536:4 $((4 * c)):65536:4
+	qemu "${files[0]}" "write -P 1 0 $c"
+	ready
+	linear l "$disk"
+	qed q "$dev" "${line[@]}" commit_interval 3600000
+	io "$dev" "read:0:$c:1" "read:$((2 * c)):$c:0" "write:$((3 * c)):$c:3"
+	dm_swap l "0 $(sectors_of "$disk") error"
+	dm_suspend q
+	dm_swap l "0 $(sectors_of "$disk") linear $disk 0"
+	is "$(status q mode)" ro "the mode"
+	qemu "${files[0]}" "write -P 9 $((2 * c)) $c"
+	losetup -c "$(device 1)"
+	dm_resume q
+	io "$dev" "read:0:$c:1" "read:$((2 * c)):$c:9"
+}
+
+# What somebody of this host writes to by another path is not below others.
+t_paths() {
+	readonly=
+	images 0 $((4 * c)):65536:4 $((4 * c)):65536:4
+	qemu "${files[0]}" "write -P 1 0 $c"
+	truncate -s 1M "${files[0]}"
+	ready
+	loop "${files[0]}"
+	qed o "$dev"
+	qed_refused q "$disk" "${line[@]}"
+	matches "$error" 'in use on this host, by another path' "the error"
+	# also if somebody has cleared its bit
+	no_record "${files[0]}"
+	qed_refused q "$disk" "${line[@]}"
+	matches "$error" 'in use on this host, by another path' "the error"
+	dm_remove o
+	up
+	io "$dev" "read:0:$c:1"
+}
+
+# What is read of an image that was left by a crash is durable before something follows from it.
+t_flushed() {
+	readonly=
+	images 0 $((4 * c)):65536:4 $((4 * c)):65536:4
+	ready
+	blk poke "${files[0]}" 16 2
+	io_start "$(device 1)"
+	up
+	io_end "$(device 1)"
+	at_least "$flushes" 1 "the number of flushes"
 }
 
 # The image of a device becomes one below a new image, while it is in use, and back again.
@@ -510,6 +561,9 @@ run "t_depth 1" "over one image, in turns with QEMU" \
 	t_odd "an image that ends within a logical block" \
 	t_blocks "large logical blocks" \
 	t_changed "headers below that have changed" \
+	t_kept "what is below an image that could not be closed" \
+	t_paths "an image that is written by another path" \
+	t_flushed "an image below that was left by a crash" \
 	t_snapshot "an image that becomes one below another" \
 	"t_parallel 4096" "many writes at once, 4 KiB clusters" \
 	"t_parallel 65536" "many writes at once, 64 KiB clusters"
