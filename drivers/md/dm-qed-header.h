@@ -55,18 +55,6 @@ bool qed_header_needs_check(struct qed_meta *meta);
 int qed_header_clean(struct qed_meta *meta, bool release);
 
 /**
- * qed_header_judge() - may we have the image?
- * @meta: the metadata, its header has been read, and if it is to write it is an owner
- * @args: how it is being loaded
- *
- * Sets meta->recorded, and meta->record as it has been found. Writes nothing.
- *
- * Context: Process context, may sleep.
- * Return: 0, or -EBUSY if somebody else has it.
- */
-int qed_header_judge(struct qed_meta *meta, const struct qed_load_args *args);
-
-/**
  * qed_header_take() - write that we have the image
  * @meta: the metadata, before anything is written by it
  * @takeover: the administrator says that nobody else has it
@@ -106,7 +94,7 @@ u64 qed_header_size(struct qed_meta *meta);
  * @meta: the metadata
  *
  * Before what it has grown by is used: else that would not be told from what somebody has
- * added who keeps no record, see qed_header_judge(). What it was larger by before somebody
+ * added who keeps no record, see qed_judge(). What it was larger by before somebody
  * cleared bit 63 may be in use by him, and is not ours.
  *
  * Context: Process context, may sleep; not with mode_mutex.

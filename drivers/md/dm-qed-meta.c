@@ -15,6 +15,7 @@
 #include <linux/workqueue.h>
 
 #include "dm-qed-header.h"
+#include "dm-qed-judge.h"
 #include "dm-qed-l1.h"
 #include "dm-qed-space-build.h"
 #include "dm-qed-survey.h"
@@ -312,7 +313,7 @@ static int load_header(struct qed_meta *meta, const struct qed_load_args *args)
 	}
 	if (!args->readonly)
 		qed_owner_enter(&meta->owner, args->host, args->device);
-	r = qed_header_judge(meta, args);
+	r = qed_judge(meta, args);
 	if (r)
 		return r;
 	meta->unsure = qed_header_needs_check(meta);

@@ -69,6 +69,7 @@ static int hooked_submit_wait(struct bio *bio)
 #include "dm-qed-sync.c"
 #include "dm-qed-compare.c"
 #include "dm-qed-header.c"
+#include "dm-qed-judge.c"
 #include "dm-qed-l1.c"
 #include "dm-qed-lookup.c"
 #include "dm-qed-table.c"
