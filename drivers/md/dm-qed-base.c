@@ -204,12 +204,14 @@ void qed_base_put(struct qed_base *base)
 		destroy_base(base);
 }
 
-int qed_base_load(struct qed_base *base, struct qed_base_state *state)
+int qed_base_load(struct qed_base *base, const void *device,
+		  struct qed_base_state *state)
 {
 	/* Whether the table has something for what is below it is for the caller to see. */
-	static const struct qed_load_args args = {
+	struct qed_load_args args = {
 		.readonly = true,
 		.below = true,
+		.device = device,
 		.backing = true,
 	};
 	int r = 0;

@@ -37,12 +37,15 @@ void qed_base_put(struct qed_base *base);
 /**
  * qed_base_load() - load the tables, unless somebody else has
  * @base: the image
+ * @device: for which: what another table of it has does not count as in use
  * @state: what its header says; stays so until it is unloaded
  *
  * Context: Process context, may sleep.
- * Return: 0, or an error like qed_meta_load(): then it is not loaded for this caller.
+ * Return: 0, or an error like qed_meta_load(), -EBUSY if another device of this host writes to
+ * the image by another path: then it is not loaded for this caller.
  */
-int qed_base_load(struct qed_base *base, struct qed_base_state *state);
+int qed_base_load(struct qed_base *base, const void *device,
+		  struct qed_base_state *state);
 
 /* The end of that: of the caller no lookup is under way. Context: Process, may sleep. */
 void qed_base_unload(struct qed_base *base);

@@ -284,7 +284,7 @@ static int load_layer(struct qed *qed, unsigned int i)
 {
 	struct qed_layer *layer = &qed->layers[i];
 	struct qed_base_state state;
-	int r = qed_base_load(layer->base, &state);
+	int r = qed_base_load(layer->base, dm_table_get_md(qed->ti->table), &state);
 
 	if (r)
 		return r;

@@ -63,13 +63,15 @@ static bool may_have(struct qed_meta *meta, const struct qed_load_args *args)
 }
 
 /*
- * What is below others must not change. A device of this host has it by another path, which
- * claims do not see, whatever its bit says.
+ * What is below others must not change. A device of this host may have it by another path,
+ * which claims do not see, whatever its bit says. Not another table of the device that it is
+ * loaded for: that is on its way out.
  */
-static bool may_be_below(struct qed_meta *meta)
+static bool may_be_below(struct qed_meta *meta, const struct qed_load_args *args)
 {
 	const u8 *id = qed_record_owner(meta->header);
 
+	meta->owner.device = args->device;
 	if (!id || !qed_owner_is_here(&meta->owner, id))
 		return true;
 	DMERR("%s: in use on this host, by another path: owner %*phN",
@@ -109,7 +111,7 @@ int qed_judge(struct qed_meta *meta, const struct qed_load_args *args)
 	struct qed_record *record = &meta->record;
 
 	find_record(meta);
-	if (args->below ? !may_be_below(meta) :
+	if (args->below ? !may_be_below(meta, args) :
 			  !args->readonly && !may_have(meta, args))
 		return -EBUSY;
 	if (args->readonly && record->active)

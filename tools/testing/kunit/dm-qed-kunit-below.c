@@ -27,7 +27,8 @@ void qed_base_put(struct qed_base *base)
 {
 }
 
-int qed_base_load(struct qed_base *base, struct qed_base_state *state)
+int qed_base_load(struct qed_base *base, const void *device,
+		  struct qed_base_state *state)
 {
 	*state = base->state;
 	base->loaded += !base->load;
@@ -79,6 +80,9 @@ static const char *no_device_name(struct dm_table *table)
 }
 
 #define dm_table_device_name	no_device_name
+
+/* There is no table. */
+#define dm_table_get_md(table)	NULL
 
 #include "dm-qed-below.c"
 

@@ -436,6 +436,30 @@ t_paths() {
 	io "$dev" "read:0:$c:1"
 }
 
+# A snapshot of a device that could not be closed: its image is below the one that comes then.
+t_kept_snapshot() {
+	local old
+
+	readonly=
+	images 0 $((4 * c)):65536:4 $((4 * c)):65536:4
+	qemu "${files[0]}" "write -P 1 0 $c"
+	truncate -s 1M "${files[0]}"
+	ready
+	old=$(device 1)
+	linear l "$old"
+	qed q "$dev" commit_interval 3600000
+	io "$dev" "read:0:$c:1"
+	# its record is there, and cannot be changed
+	io "$dev" "write:$c:$c:2" flush "write:$((2 * c)):$c:3"
+	dm_swap l "0 $(sectors_of "$old") error"
+	dm_suspend q
+	is "$(status q mode)" ro "the mode"
+	dm_swap l "0 $(sectors_of "$old") linear $old 0"
+	dm_load q "$(table "$disk" layer "$old")"
+	dm_resume q
+	io "$dev" "read:0:$c:1" "read:$c:$c:2"
+}
+
 # What is read of an image that was left by a crash is durable before something follows from it.
 t_flushed() {
 	readonly=
@@ -562,6 +586,7 @@ run "t_depth 1" "over one image, in turns with QEMU" \
 	t_blocks "large logical blocks" \
 	t_changed "headers below that have changed" \
 	t_kept "what is below an image that could not be closed" \
+	t_kept_snapshot "an image of which the last table could not be closed" \
 	t_paths "an image that is written by another path" \
 	t_flushed "an image below that was left by a crash" \
 	t_snapshot "an image that becomes one below another" \
