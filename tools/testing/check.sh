@@ -281,6 +281,7 @@ if [ -z "$tests" ]; then
 	start lint $here/lint.sh
 	start fsck $here/fsck/check
 	start model $here/model/overlay
+	start hosts $here/hosts/check -k "${kernels[0]}"
 	start gate $here/bench/gate 6.1
 	start unit $here/kunit/check "${kernels[0]}"
 	# it judges what commits do at their interval: not on a busy machine
