@@ -193,7 +193,7 @@ t_recorded_again() {
 	stack 512
 	qed q "$lower"
 	dm_remove q
-	slow 500
+	slow 2000
 	qed_at_once q "$lower"
 	io "$dev" "write:$hole:$c:0x33" flush
 	stops dm_suspend q
@@ -213,7 +213,7 @@ t_crashed() {
 	stack 512
 	qedimg record "$disk" host=a-host flags=1
 	blk poke "$disk" 16 2
-	slow 500
+	slow 2000
 	qed_at_once q "$lower" host a-host
 	is_dirty "$disk"
 	io "$dev" "read:0:$c:0x11" "write:0:$c:0x22" flush
