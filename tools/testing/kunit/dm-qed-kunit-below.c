@@ -81,8 +81,13 @@ static const char *no_device_name(struct dm_table *table)
 
 #define dm_table_device_name	no_device_name
 
-/* There is no table. */
-#define dm_table_get_md(table)	NULL
+/* There is no table, and no device. */
+static struct mapped_device *no_device(struct dm_table *table)
+{
+	return NULL;
+}
+
+#define dm_table_get_md		no_device
 
 #include "dm-qed-below.c"
 

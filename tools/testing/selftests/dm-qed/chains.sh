@@ -416,6 +416,42 @@ t_kept() {
 	io "$dev" "read:0:$c:1" "read:$((2 * c)):$c:9"
 }
 
+# kept: over an image that has data in its first two clusters, the device of which has failed, and is
+# suspended: then somebody makes the second of them zero. Sets $disk.
+kept() {
+	images 0 $((4 * c)):65536:4 $((4 * c)):65536:4
+	qemu "${files[0]}" "write -P 1 0 $c" "write -P 2 $c $c"
+	ready
+	null a 4
+	disk=$dev
+	dd if="$img" of="$disk" bs=64k count=9 conv=notrunc oflag=direct status=none
+	up
+	io "$dev" "read:0:$c:1" "read:$c:$c:2"
+	# the L1 table
+	null_bad a +128-135
+	io "$dev" "write:$((3 * c)):512:9" "!EIO/flush"
+	is "$(status q mode)" ro "the mode"
+	dm_suspend q
+	null_bad a -128-135
+	blk poke "${files[0]}" "$(entry "${files[0]}" 1)" 1
+}
+
+# What a layer has changed meanwhile a new table has to see ...
+t_kept_table() {
+	kept
+	qed_reload q "$disk" "${line[@]}"
+	io "$dev" "read:0:$c:1" "read:$c:$c:0"
+}
+
+# ... and another device, which was never over it before
+t_kept_other() {
+	kept
+	truncate -s 4M "$img"
+	loop "$img"
+	qed o "$dev" "${line[@]}"
+	io "$dev" "read:0:$c:1" "read:$c:$c:0"
+}
+
 # What somebody of this host writes to by another path is not below others.
 t_paths() {
 	readonly=
@@ -586,6 +622,8 @@ run "t_depth 1" "over one image, in turns with QEMU" \
 	t_blocks "large logical blocks" \
 	t_changed "headers below that have changed" \
 	t_kept "what is below an image that could not be closed" \
+	t_kept_table "... seen by its next table" \
+	t_kept_other "... and by another device" \
 	t_kept_snapshot "an image of which the last table could not be closed" \
 	t_paths "an image that is written by another path" \
 	t_flushed "an image below that was left by a crash" \
