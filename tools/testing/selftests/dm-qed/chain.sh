@@ -41,7 +41,7 @@ images() {
 	for spec in "${@:2}"; do
 		IFS=: read -r bytes cluster table <<<"$spec"
 		img=$tmp/image${#files[@]}.qed
-		qemu-img create -q -f qed ${under[@]+"${under[@]}"} \
+		qemu-img create -q -u -f qed ${under[@]+"${under[@]}"} \
 			-o "cluster_size=$cluster,table_size=$table" "$img" "$bytes"
 		files+=("$img")
 		format+=(qed)
