@@ -306,6 +306,18 @@ void disk_flush_done(struct disk *disk, uint32_t id, uint64_t pos, bool ok)
 	prune_pending(disk);
 }
 
+void disk_lose(struct disk *disk)
+{
+	uint32_t i;
+
+	for (i = 0; i < disk->nr_pending; i++) {
+		struct disk_write *w = &disk->writes[disk->pending[i]];
+
+		if (w->done != UINT64_MAX)
+			w->failed = true;
+	}
+}
+
 void disk_init(struct disk *disk, uint64_t nr)
 {
 	memset(disk, 0, sizeof(*disk));

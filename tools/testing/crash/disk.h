@@ -95,6 +95,9 @@ void disk_write_done(struct disk *disk, uint32_t id, uint64_t pos, bool ok);
 void disk_flush(struct disk *disk, uint32_t id, uint64_t pos);
 void disk_flush_done(struct disk *disk, uint32_t id, uint64_t pos, bool ok);
 
+/* Who kept what was completed and is not stable is gone: no later flush makes it so. */
+void disk_lose(struct disk *disk);
+
 /* May a sector have this content now? */
 bool disk_may_have(const struct disk *disk, uint64_t sector, uint32_t content);
 

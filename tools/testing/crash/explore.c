@@ -434,6 +434,9 @@ static void handle(struct explorer *e, const struct trace_event *event,
 	case TRACE_RESIZE_DONE:
 		judge_resized(&e->judge);
 		break;
+	case TRACE_LOST:
+		disk_lose(disk);
+		break;
 	}
 }
 

@@ -140,6 +140,17 @@ static void end_op(struct disk *disk, uint32_t id, uint64_t *rng, uint64_t pos)
 		disk_write_done(disk, id, pos, op->ok);
 }
 
+/* What is completed, and not stable, never will be. */
+static void lose(struct disk *disk)
+{
+	uint32_t i;
+
+	disk_lose(disk);
+	for (i = 1; i <= nr_ops; i++)
+		if (!ops[i].flush && ops[i].done && !is_stable(&ops[i]))
+			ops[i].ok = false;
+}
+
 static void try_history(uint64_t history)
 {
 	uint64_t rng = history, pos;
@@ -155,6 +166,8 @@ static void try_history(uint64_t history)
 			end_op(&disk, id, &rng, pos);
 		else
 			begin_op(&disk, &rng, pos);
+		if (stamp_random(&rng) % 16 == 0)
+			lose(&disk);
 		compare(&disk, history);
 	}
 	disk_free(&disk);

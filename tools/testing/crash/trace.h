@@ -33,6 +33,7 @@ enum trace_type {
 	TRACE_FLUSH_DONE,
 	TRACE_RESIZE,		/* to @sector sectors, durable when it is done */
 	TRACE_RESIZE_DONE,
+	TRACE_LOST,		/* what was completed and not flushed may never be */
 };
 
 #define TRACE_FUA	1	/* with TRACE_WRITE */

@@ -296,6 +296,10 @@ static ssize_t trace_write(struct file *file, const char __user *buf,
 		event.id = external_resize;
 		append(&event, 0);
 		return 1;
+	case 'x':
+		event.type = TRACE_LOST;
+		append(&event, 0);
+		return 1;
 	default:
 		return -EINVAL;
 	}
