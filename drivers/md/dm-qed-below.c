@@ -6,6 +6,7 @@
 #include <linux/blkdev.h>
 #include <linux/device-mapper.h>
 #include <linux/err.h>
+#include <linux/sched.h>
 #include <linux/slab.h>
 
 #include "dm-qed-base.h"
@@ -432,6 +433,8 @@ static u64 zero_clusters(struct qed *qed, u64 cluster, u64 nr)
 		ext.nr = min_t(sector_t, end - sector, UINT_MAX);
 		if (qed_below(qed, sector, &ext, true) != QED_EXTENT_ZERO)
 			break;
+		/* Of large clusters each part may be in another image. */
+		cond_resched();
 	}
 	return (sector >> bits) - cluster;
 }
