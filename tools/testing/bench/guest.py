@@ -169,7 +169,7 @@ class Counts(dict):
 
 
 class Disk:
-    """A null_blk disk with memory and a volatile cache.
+    """A null_blk disk with memory and a volatile cache; without memory, it forgets all.
 
     Its cache is never full, so nothing is written back before a flush. A
     completion comes latency ns after submission, by a timer, however many are
@@ -177,12 +177,13 @@ class Disk:
     looks for each logical block of what is discarded, so these are large then.
     """
 
-    def __init__(self, name, mib, latency, discards=False):
+    def __init__(self, name, mib, latency, discards=False, memory=True):
         self.dir = os.path.join(NULLB, name)
         os.mkdir(self.dir)
         for attribute, value in (("discard", int(discards)),
                                  ("blocksize", 4096 if discards else SECTOR),
-                                 ("memory_backed", 1), ("size", mib), ("cache_size", mib),
+                                 ("memory_backed", int(memory)), ("size", mib),
+                                 ("cache_size", mib if memory else 0),
                                  ("irqmode", 2), ("completion_nsec", latency),
                                  ("hw_queue_depth", 256), ("submit_queues", os.cpu_count()),
                                  ("power", 1)):
@@ -277,7 +278,8 @@ class Stack:
 
     def stats(self):
         """Where the kernel counts the operations of the lower devices."""
-        return ["/sys/block/%s/stat" % os.path.basename(path) for path in self.lower]
+        parts = [part for disk in self.disks for part in getattr(disk, "parts", [disk.path])]
+        return ["/sys/block/%s/stat" % os.path.basename(part) for part in parts]
 
     def counts(self):
         """Operations of the lower devices so far."""
@@ -321,23 +323,20 @@ class Qed(Stack):
 
     name = "dm-qed"
     options = "2 zeroed_from %d" % FRESH
+    cluster = CLUSTER
 
-    def put_image(self, path, backed=False):
-        """Put a fresh image there, which may have something below it."""
-        fresh = "%s/%d.qed" % (SCRATCH, self.size)
-        if not os.path.exists(fresh):
-            run(QEDIMG, "create", fresh, "--size", str(self.size))
-        with open(fresh, "rb") as image, open(path, "r+b") as disk:
-            disk.write(image.read())
-            if backed:
-                disk.seek(16)
-                disk.write(struct.pack("<Q", 1))
-                disk.seek(56)
-                disk.write(struct.pack("<II", 64, 1))
-        run("blockdev", "--flushbufs", path)
+    def create(self, path):
+        """Make the image."""
+        run(QEDIMG, "create", path, "--size", str(self.size), "--cluster-size",
+            str(self.cluster))
 
     def start(self):
-        self.put_image(self.lower[0])
+        fresh = SCRATCH + "/fresh.qed"
+        self.create(fresh)
+        with open(fresh, "rb") as image, open(self.lower[0], "r+b") as disk:
+            disk.write(image.read())
+        os.unlink(fresh)
+        run("blockdev", "--flushbufs", self.lower[0])
         self.path = self.dm("qed", "0 %d qed %s %s" % (self.size // SECTOR, self.lower[0],
                                                        self.options))
         # the scan in the background
@@ -369,20 +368,6 @@ class QedFull(Qed):
         self.path = self.dm("qed", "0 %d qed %s" % (self.size // SECTOR, self.lower[0]))
 
 
-class QedChain(Qed):
-    """A fresh image over others, of which the lowest has all of the data."""
-
-    def start(self):
-        for path in self.lower[:-1]:
-            self.put_image(path, backed=True)
-        lowest = Qed([self.disks[-1]], self.size)
-        write_zeroes(lowest.path, self.size // MIB)
-        lowest.stop()
-        layers = " ".join("layer " + path for path in self.lower[1:])
-        self.path = self.dm("chain", "0 %d qed %s %d %s" % (
-            self.size // SECTOR, self.lower[0], 2 * len(self.lower[1:]), layers))
-
-
 class Thin(Stack):
     """dm-thin with 64 KiB blocks, which it zeroes before use as is its default."""
 
@@ -390,17 +375,19 @@ class Thin(Stack):
     needs_meta = True
     options = ""
     is_new = True
+    origin = ""
 
     def start(self):
         run("modprobe", "dm-thin-pool")
-        data, meta = self.lower
+        data, meta = self.lower[:2]
         if self.is_new:
             write_zeroes(meta, 1)
         pool = self.dm("pool", "0 %d thin-pool %s %s %d 0 %s" % (
             self.disks[0].mib * MIB // SECTOR, meta, data, CLUSTER // SECTOR, self.options))
         if self.is_new:
             run("dmsetup", "message", pool, "0", "create_thin 0")
-        self.path = self.dm("thin", "0 %d thin %s 0" % (self.size // SECTOR, pool))
+        self.path = self.dm("thin", "0 %d thin %s 0 %s" % (self.size // SECTOR, pool,
+                                                           self.origin))
 
     def mapped(self):
         flush(self.path)
@@ -456,10 +443,10 @@ class Nbd:
     """Parts of the stacks that qemu-nbd serves."""
 
     @staticmethod
-    def connect(stack, image_format, image):
-        """Make an image and serve it on an nbd device."""
+    def connect(stack, image_format, image, *options):
+        """Make an image, with these options, and serve it on an nbd device."""
         run("modprobe", "nbd", "nbds_max=4", "max_part=0")
-        run("qemu-img", "create", "-q", "-f", image_format, image, str(stack.size))
+        run("qemu-img", "create", "-q", "-f", image_format, *options, image, str(stack.size))
         for disk in sorted(glob.glob("/sys/block/nbd*")):
             if not os.path.exists(disk + "/pid"):
                 break
