@@ -259,7 +259,7 @@ trap 'exit 143' TERM
 set -m
 part build build
 # what takes longest begins first
-[ -n "$tests" ] || start crash $here/crash/check -k "${kernels[0]}" -n 12000
+[ -n "$tests" ] || start crash $here/crash/check -k "${kernels[0]}"
 for kernel in "${kernels[@]}"; do
 	name=selftests-$kernel
 	if [ -z "$tests" ] && [ "$kernel" != "${kernels[0]}" ]; then

@@ -40,16 +40,16 @@ t_turns() {
 
 # Each state of a cluster, written in part and as a whole, and read by QEMU
 t_states() {
-	local c=65536 i ops=()
+	local c=65536 file i ops=()
 
 	need qemu-io
 	overlay $((16 * 65536)) $((16 * 65536))
 	detach
 	for i in 1 4 7 10; do
-		qemu-io -f qed -c "write -z $((i * 64))k 64k" -c "write -P 9 $((i * 64 + 64))k 64k" \
-			"$img" >"$tmp/qemu-io.log"
-		qemu-io -f raw -c "write -z $((i * 64))k 64k" -c "write -P 9 $((i * 64 + 64))k 64k" \
-			"$raw" >"$tmp/qemu-io.log"
+		for file in "qed $img" "raw $raw"; do
+			qemu-io -f "${file%% *}" -c "write -z $((i * 64))k 64k" \
+				-c "write -P 9 $((i * 64 + 64))k 64k" "${file#* }" >"$tmp/qemu-io.log"
+		done
 	done
 	attach
 	over

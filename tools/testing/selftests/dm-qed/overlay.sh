@@ -90,8 +90,11 @@ count() {
 
 # random N SEED: sets $ops to so many writes and zeroes of a part of the disk
 random() {
-	local i at length
+	local i at length keep=zero queue
 
+	# since it knows two kinds of zeroes a loop device that has refused one has none at all
+	queue=/sys/class/block/$(basename "$twin")/queue
+	[ ! -e "$queue/write_zeroes_unmap_max_hw_bytes" ] || keep=punch
 	RANDOM=$2
 	ops=()
 	for ((i = 0; i < $1; i++)); do
@@ -100,7 +103,7 @@ random() {
 		[ $((at + length)) -le $((size / 512)) ] || length=$((size / 512 - at))
 		case $((RANDOM % 5)) in
 		0) ops+=("punch:$((at * 512)):$((length * 512))") ;;
-		1) ops+=("zero:$((at * 512)):$((length * 512))") ;;
+		1) ops+=("$keep:$((at * 512)):$((length * 512))") ;;
 		*) ops+=("write:$((at * 512)):$((length * 512)):$((RANDOM % 255 + 1))") ;;
 		esac
 	done
