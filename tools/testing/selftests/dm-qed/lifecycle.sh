@@ -333,6 +333,7 @@ t_dmsetup() {
 	dmsetup suspend "$pre-q"
 	matches "$(dmsetup info "$pre-q")" 'state: *suspended' "dmsetup info"
 	dmsetup resume "$pre-q"
+	scanned q
 	matches "$(dmsetup status "$pre-q")" '^0 65536 qed 128 10/768 1/512 ' "dmsetup status"
 	commit q
 	dmsetup message "$pre-q" 0 COMMIT
