@@ -307,6 +307,69 @@ t_shrunk() {
 	io "$dev" "cmp:0:$((2 * mb)):$raw" "read:$((2 * mb)):$((2 * mb)):0"
 }
 
+# ... also while the image is being loaded
+t_shrinks() {
+	local q lower pid size_below=$((4 * mb / 512))
+
+	need_target delay
+	overlay $((4 * mb)) $((4 * mb))
+	lower=$below
+	linear b "$lower"
+	below=$dev
+	# all but the header takes its time
+	dm l "0 128 linear $disk 0"$'\n'"128 $(($(sectors_of "$disk") - 128)) delay $disk 128 3000 $disk 128 0"
+	disk=$dev
+	dm q "0 $size_below error"
+	q=$dev
+	dm_load q "$(table "$disk" backing "$below")"
+	bg "$bin/blk" dm resume "$pre-q"
+	pid=$!
+	sleep 1
+	kill -0 "$pid" || fail "too late: it is loaded"
+	dm_swap b "0 $((size_below / 2)) linear $lower 0"
+	if wait "$pid"; then
+		settle q
+		io "$q" "!EIO/read:$((2 * mb)):$((2 * mb)):0"
+	fi
+}
+
+# ... and after the header has had no backing file for a while
+t_regained() {
+	local q lower features size_below=$((4 * mb / 512))
+
+	overlay $((4 * mb)) $((4 * mb))
+	lower=$below
+	linear b "$lower"
+	below=$dev
+	over
+	q=$dev
+	dm_suspend q
+	features=$(blk u64 "$disk" 16)
+	blk poke "$disk" 16 0
+	dm_resume q
+	dm_suspend q
+	blk poke "$disk" 16 "$features"
+	dm_swap b "0 $((size_below / 2)) linear $lower 0"
+	kmsg_mark
+	refused dm_resume q
+	matches "$(kmsg)" 'is shorter than when the table was loaded' "the log"
+	dm_swap b "0 $size_below linear $lower 0"
+	dm_resume q
+	dev=$q
+	same
+}
+
+# The table that is told is one that can be loaded again.
+t_line() {
+	overlay $((4 * mb)) $((4 * mb))
+	over
+	dm_suspend q
+	blk poke "$disk" 16 0
+	dm_resume q
+	dm_load q "$(blk dm table "$pre-q")" || fail "the table: $(blk dm table "$pre-q")"
+	dm_resume q
+}
+
 run "t_turns 3000320 4194304 65536 4" "in turns with QEMU, 64 KiB clusters" \
 	"t_turns 4194304 3001856 4096 2" "in turns with QEMU, 4 KiB clusters, a longer base" \
 	"t_turns 2500096 6291456 1048576 2" "in turns with QEMU, 1 MiB clusters" \
@@ -320,4 +383,7 @@ run "t_turns 3000320 4194304 65536 4" "in turns with QEMU, 64 KiB clusters" \
 	"t_parallel 4096" "many writes at once, 4 KiB clusters" \
 	t_refused "what does not go together is refused" \
 	t_changed "a header that has changed" \
-	t_shrunk "a backing device that is not there, or has become shorter"
+	t_shrunk "a backing device that is not there, or has become shorter" \
+	t_shrinks "... or does so while the image is loaded" \
+	t_regained "... or while there was no backing file" \
+	t_line "the table of an image that has lost its backing file"
