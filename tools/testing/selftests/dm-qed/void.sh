@@ -161,24 +161,90 @@ t_qemu_check() {
 	sound "$img"
 }
 
-# ... which is set again, as the image is in use.
-t_qemu_check_busy() {
-	local i
-
-	file
-	qed q "$one"
-	io "$dev" "write:$c:$c:0x22" flush
-	is_dirty "$img"
-	# what it does, in less time than an idle device takes to do so itself
+# check_clears: what qemu-img check -r does, in less time than an idle device takes to do so itself
+check_clears() {
 	no_record "$img"
 	blk poke "$img" 16 0
 	is_clean "$img"
-	for ((i = 0; i < 60; i++)); do
-		io "$dev" "write:$(((i + 2) * c)):$c:0x22" flush
-		! is_dirty "$img" || return 0
+}
+
+# busy FIRST NR COMMAND...: write a cluster, so many times, until the command succeeds
+busy() {
+	local i
+
+	for ((i = 0; i < $2; i++)); do
+		"$bin/blk" io "$q" "write:$((($1 + i) * c)):$c:0x22" flush || true
+		! "${@:3}" || return 0
 		sleep 0.5
 	done
-	fail "NEED_CHECK is clear still"
+	return 1
+}
+
+# in_use FIRST: NEED_CHECK is set again, as the image is in use
+in_use() {
+	busy "$1" 60 is_dirty "$img" || fail "NEED_CHECK is clear still"
+}
+
+# ... which is set again, as the image is in use.
+t_qemu_check_busy() {
+	file
+	qed q "$one"
+	q=$dev
+	io "$q" "write:$c:$c:0x22" flush
+	is_dirty "$img"
+	check_clears
+	in_use 2
+}
+
+# ... each time.
+t_qemu_check_twice() {
+	file
+	qed q "$one"
+	q=$dev
+	io "$q" "write:$c:$c:0x22" flush
+	is_dirty "$img"
+	check_clears
+	in_use 2
+	check_clears
+	in_use 100
+}
+
+# ... also if what comes first is that the device has grown, and is not to be used.
+t_qemu_check_grown() {
+	file
+	qed q "$one"
+	q=$dev
+	io "$q" "write:$c:$c:0x22" flush
+	is_dirty "$img"
+	truncate -s 192M "$img"
+	losetup -c "$one"
+	check_clears
+	refused dmsetup message "$pre-q" 0 grow
+	in_use 2
+}
+
+is_void() {
+	[[ $(kmsg) == *"the record is void"* ]]
+}
+
+# has_failed: whoever has the image, as $q, writes no more
+has_failed() {
+	status_is q mode ro
+}
+
+# QEMU has opened the image, and writes to it some time later: a device that allocates all the time sees
+# that, too. It has the block of the table, and does not write it.
+t_qemu_writes_busy() {
+	file
+	qed q "$one"
+	q=$dev
+	io "$q" "read:$((33 * mb)):$c:0" "write:$c:$c:0x22" flush
+	kmsg_mark
+	no_record "$img"
+	busy 2 60 is_void || fail "nobody has seen it"
+	# an entry of the second block of the table
+	blk poke "$img" $((5 * c + 600 * 8)) $((2040 * c))
+	busy 100 40 has_failed || fail "it writes still"
 }
 
 # QEMU writes to an image that a device has which is idle: tables in memory are old by then.
@@ -304,6 +370,9 @@ run t_qemu "QEMU reads images with a record, and clears bit 63 to write" \
 	t_qemu_reopen "... but not if it has opened them to read before" \
 	t_qemu_check "qemu-img check -r all on an active image" \
 	t_qemu_check_busy "... after which NEED_CHECK is set again" \
+	t_qemu_check_twice "... each time" \
+	t_qemu_check_grown "... on a device that has grown" \
+	t_qemu_writes_busy "QEMU writes to an active image that is never idle" \
 	t_qemu_writes "QEMU writes to an active image" \
 	t_qemu_allocates "... which grows" \
 	t_void_grown "a device that grows when bit 63 has been cleared" \
