@@ -48,6 +48,51 @@ t_taken_busy() {
 	fail "it writes still"
 }
 
+# gives_up: another host has taken the image, and NEED_CHECK is set: it is seen within some seconds
+gives_up() {
+	is_dirty "$img"
+	elsewhere second
+	wait_for 20 status_is q mode ro
+}
+
+# ... also if it does nothing but give free clusters to the device, which that host may use by now
+t_taken_trimming() {
+	local size
+
+	need_target delay
+	file
+	size=$(sectors_of "$one")
+	linear l "$one"
+	qed q "$dev" host first
+	q=$dev
+	io "$q" "write:$c:$c:0x22" flush
+	# what it is given takes half a minute, each time
+	dm_swap l "0 $size delay $one 0 0 $one 0 30000"
+	dmsetup message "$pre-q" 0 trim
+	# it may have looked since the write
+	sleep 8
+	[[ $(status q trim) == */* ]] || fail "the trim has ended"
+	gives_up
+}
+
+# ... and if NEED_CHECK stays set after a write to a new cluster has failed
+t_taken_touched() {
+	local size
+
+	file
+	size=$(sectors_of "$one")
+	linear l "$one"
+	qed q "$dev" host first
+	q=$dev
+	# but for the ten clusters that are in use
+	dm_swap l "0 $((10 * c / 512)) linear $one 0"$'\n'"$((10 * c / 512)) $((size - 10 * c / 512)) error"
+	io "$q" "!EIO/write:$c:$c:0x22"
+	dm_swap l "0 $size linear $one 0"
+	io "$q" "write:$c:$c:0x22" flush
+	sleep 12
+	gives_up
+}
+
 # ... nor when it is suspended, or resumed
 t_taken_idle() {
 	file
@@ -257,6 +302,8 @@ t_bad_resume() {
 
 run t_taken "who has lost the image does not write" \
 	t_taken_busy "... for long, whatever it does" \
+	t_taken_trimming "... also while it trims" \
+	t_taken_touched "... and when a write to a new cluster has failed" \
 	t_taken_idle "... nor suspends, or resumes it" \
 	t_taken_and_void "... also if one has written then who knows no record" \
 	t_label "something else is in sector 0" \
