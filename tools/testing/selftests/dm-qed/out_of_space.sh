@@ -662,6 +662,25 @@ t_thin_taken() {
 	sound "$lower"
 }
 
+# Somebody else takes it while there is no space for the tables: that is seen, before there is some.
+t_thin_taken_waiting() {
+	local q
+
+	thin_image 3
+	qed q "$lower" commit_interval 3600000 zeroed_from 5 host first
+	q=$dev
+	io "$q" "write:0:$((2 * c)):0x11"
+	start flush
+	is "$(status q mode)" out_of_space "the mode"
+	# it may have looked since the write
+	sleep 8
+	linear other "$lower"
+	blockdev --flushbufs "$dev"
+	qedimg record "$dev" host=second flags=1
+	sync
+	wait_for 20 status_is q mode ro
+}
+
 # t_thin_tables: there is space for data, and none for the table that maps it
 t_thin_tables() {
 	thin_image 3
@@ -796,6 +815,7 @@ run t_grow "writes wait until the device has grown and was suspended" \
 	t_thin_close "one without space to say that the image is given up" \
 	t_thin_paths "one without space to say that somebody has it, by two paths" \
 	t_thin_timeout "the end of the wait for space on the image device" \
+	t_thin_taken_waiting "somebody else takes an image that has no space for tables" \
 	t_thin_taken "what is kept without space, of an image that somebody else has taken" \
 	t_thin_tables "an image device without space for tables" \
 	t_thin_tables_error "the same with error_if_no_space" \
