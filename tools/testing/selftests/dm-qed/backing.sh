@@ -259,6 +259,13 @@ t_changed() {
 	matches "$(kmsg)" 'has got a backing file' "the log"
 }
 
+# lay_over_below: with a layer b, as $below, over what is below, $lower
+lay_over_below() {
+	lower=$below
+	linear b "$lower"
+	below=$dev
+}
+
 # What is below has to be there, and as long as it was: otherwise it would read as zeroes, which would
 # be copied.
 t_shrunk() {
@@ -269,9 +276,7 @@ t_shrunk() {
 	loop "$tmp/empty"
 	refuse q "0 8192 qed $disk 2 backing $dev"
 	matches "$error" 'Backing device has no size' "the error"
-	lower=$below
-	linear b "$lower"
-	below=$dev
+	lay_over_below
 	over
 	q=$dev
 	dm_suspend q
@@ -298,9 +303,7 @@ t_shrinks() {
 
 	need_target delay
 	overlay $((4 * mb)) $((4 * mb))
-	lower=$below
-	linear b "$lower"
-	below=$dev
+	lay_over_below
 	# all but the header takes its time
 	dm l "0 128 linear $disk 0"$'\n'"128 $(($(sectors_of "$disk") - 128)) delay $disk 128 3000 $disk 128 0"
 	disk=$dev
@@ -325,9 +328,7 @@ t_regained() {
 	local q lower features size_below=$((4 * mb / 512))
 
 	overlay $((4 * mb)) $((4 * mb))
-	lower=$below
-	linear b "$lower"
-	below=$dev
+	lay_over_below
 	over
 	q=$dev
 	dm_suspend q

@@ -80,6 +80,11 @@ stays_away() {
 	[ "$(sector)" = "$before" ] || fail "sector 0 has been written"
 }
 
+# kmsg_has PATTERN: for wait_for
+kmsg_has() {
+	kmsg | grep -q "$1"
+}
+
 # header_on TARGET: where the header of $one is, in the layer l
 header_on() {
 	dm_swap l "0 8 $1"$'\n'"8 $(($(sectors_of "$one") - 8)) linear $one 8"

@@ -48,10 +48,6 @@ t_taken_busy() {
 	fail "it writes still"
 }
 
-is_read_only() {
-	[ "$(status q mode)" = ro ]
-}
-
 # ... nor while it trims, which takes long.
 t_taken_trim() {
 	local size
@@ -70,7 +66,7 @@ t_taken_trim() {
 	sleep 8
 	not status_is q trim -
 	elsewhere second
-	wait_for 20 is_read_only
+	wait_for 20 status_is q mode ro
 }
 
 # ... nor with a cluster that a failed write may have changed, so that the image stays marked.
@@ -89,7 +85,7 @@ t_taken_touched() {
 	is "$(status q mode)" rw "the mode"
 	is_dirty "$lower"
 	elsewhere second "$lower"
-	wait_for 20 is_read_only
+	wait_for 20 status_is q mode ro
 }
 
 # ... nor when it is suspended, or resumed
@@ -244,10 +240,6 @@ t_kept_void_early() {
 	matches "$(kmsg)" 'somebody else has cleared bit 63: the record is void' "the kernel's log"
 	matches "$(kmsg)" 'somebody else has opened the image for writing: going read-only' \
 		"the kernel's log"
-}
-
-kmsg_has() {
-	kmsg | grep -q "$1"
 }
 
 # A header that cannot be read for a moment: NEED_CHECK is cleared later.

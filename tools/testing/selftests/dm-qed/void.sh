@@ -182,14 +182,19 @@ busy() {
 	done
 }
 
-# ... which is set again, as the image is in use, each time.
-t_qemu_check_busy() {
+# checked_busy: that happens to the device $q, which is in use
+checked_busy() {
 	next=2
 	file
 	qed q "$one"
 	q=$dev
 	io "$q" "write:$c:$c:0x22" flush
 	checked
+}
+
+# ... which is set again, as the image is in use, each time.
+t_qemu_check_busy() {
+	checked_busy
 	busy 30 is_dirty "$img"
 	checked
 	busy 30 is_dirty "$img"
@@ -200,12 +205,7 @@ t_qemu_check_busy() {
 
 # ... also if it is not the look for that which finds it.
 t_qemu_check_grown() {
-	next=2
-	file
-	qed q "$one"
-	q=$dev
-	io "$q" "write:$c:$c:0x22" flush
-	checked
+	checked_busy
 	truncate -s 192M "$img"
 	losetup -c "$one"
 	refused dmsetup message "$pre-q" 0 grow
@@ -213,14 +213,6 @@ t_qemu_check_grown() {
 	is "$(status q mode)" rw "the mode"
 	dm_remove q
 	sound "$img"
-}
-
-is_read_only() {
-	[ "$(status q mode)" = ro ]
-}
-
-kmsg_has() {
-	kmsg | grep -q "$1"
 }
 
 # QEMU writes some time after it has opened the image, while the guest is busy elsewhere.
@@ -237,7 +229,7 @@ t_qemu_writes_later() {
 	is "$(status q mode)" rw "the mode"
 	# the table is at cluster 5
 	blk poke "$img" $((5 * c + 600 * 8)) $((1000 * c))
-	busy 30 is_read_only
+	busy 30 status_is q mode ro
 	matches "$(kmsg)" 'somebody else has changed the tables: going read-only' "the kernel's log"
 }
 
