@@ -15,7 +15,7 @@
 #include "dm-qed-reclaim.h"
 
 /* Cells that can be had without memory */
-#define QED_MIN_CELLS			64
+#define QED_MIN_CELLS			32
 
 static struct kmem_cache *cell_slab;
 

@@ -33,7 +33,7 @@
 #define QED_ENTRY_BAD		2ULL
 
 /* Copies and bios of a commit that can be had without memory */
-#define QED_COMMIT_COPIES	4
+#define QED_COMMIT_COPIES	2
 
 #define QED_COMMIT_BIOS		1
 

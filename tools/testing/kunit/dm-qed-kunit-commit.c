@@ -1,37 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Unit tests of commits that take several rounds, as there is no memory but a part of
- * their reserve. A part of dm-qed-kunit.c.
+ * Unit tests of commits that take several rounds, as there is no memory but their
+ * reserve. A part of dm-qed-kunit.c.
  */
 
 enum {
-	COMMIT_TABLES = 8,		/* of a block each */
-	COMMIT_LEFT = 2,		/* copies, and so blocks of a round */
+	COMMIT_TABLES = 8,			/* of a block each */
+	COMMIT_LEFT = QED_COMMIT_COPIES,	/* blocks of a round */
 	COMMIT_CALLS = 50,
 };
 
 static void *commit_no_memory(gfp_t gfp, void *data)
 {
 	return NULL;
-}
-
-/* Take most of the reserve, or give it back. */
-static void take_copies(struct txn_test *t, void *taken[])
-{
-	unsigned int i;
-
-	t->meta->copies.alloc = commit_no_memory;
-	for (i = 0; i < QED_COMMIT_COPIES - COMMIT_LEFT; i++)
-		taken[i] = mempool_alloc(&t->meta->copies, GFP_NOWAIT);
-}
-
-static void give_copies(struct txn_test *t, void *taken[])
-{
-	unsigned int i;
-
-	t->meta->copies.alloc = qed_entries_alloc;
-	for (i = 0; i < QED_COMMIT_COPIES - COMMIT_LEFT; i++)
-		mempool_free(taken[i], &t->meta->copies);
 }
 
 static struct qed_block *table_block(struct txn_test *t, u64 nr)
@@ -61,7 +42,6 @@ static void change_first(struct txn_test *t)
 /* All that was dirty when a commit began is written, whatever comes meanwhile. */
 static void commit_ends(struct kunit *test)
 {
-	void *taken[QED_COMMIT_COPIES];
 	struct txn_test *t = test->priv;
 	struct qed_block *block;
 	u64 nr;
@@ -69,7 +49,7 @@ static void commit_ends(struct kunit *test)
 	for (nr = 0; nr < COMMIT_TABLES; nr++)
 		KUNIT_ASSERT_EQ(test, 0, map(test, nr * QED_BLOCK_ENTRIES + 7));
 	KUNIT_EXPECT_EQ(test, t->meta->cache.nr_dirty, COMMIT_TABLES + 1);
-	take_copies(t, taken);
+	t->meta->copies.alloc = commit_no_memory;
 	t->wanted = 0;
 	t->when_wanted = change_first;
 	KUNIT_EXPECT_EQ(test, 0, qed_meta_commit(t->meta, true));
@@ -87,7 +67,7 @@ static void commit_ends(struct kunit *test)
 	}
 	KUNIT_EXPECT_EQ(test, 0, qed_meta_commit(t->meta, true));
 	KUNIT_EXPECT_EQ(test, t->meta->txn, QED_TXN_DURABLE);
-	give_copies(t, taken);
+	t->meta->copies.alloc = qed_entries_alloc;
 }
 
 /* Unmap all of the last table, once. */
@@ -110,7 +90,6 @@ static void empty_last(struct txn_test *t)
 static void commit_keeps_tables(struct kunit *test)
 {
 	u64 last = (COMMIT_TABLES - 1) * QED_BLOCK_ENTRIES, nr, free;
-	void *taken[QED_COMMIT_COPIES];
 	struct txn_test *t = test->priv;
 
 	for (nr = 0; nr < COMMIT_TABLES; nr++)
@@ -122,7 +101,7 @@ static void commit_keeps_tables(struct kunit *test)
 	free = qed_space_nr_free(t->meta->space);
 	/* with the commit, and between its rounds */
 	KUNIT_EXPECT_EQ(test, 9, unmap(test, last, 9, 1));
-	take_copies(t, taken);
+	t->meta->copies.alloc = commit_no_memory;
 	t->when_wanted = empty_last;
 	KUNIT_EXPECT_EQ(test, 0, qed_meta_commit(t->meta, true));
 	KUNIT_EXPECT_NULL(test, t->when_wanted);
@@ -135,7 +114,7 @@ static void commit_keeps_tables(struct kunit *test)
 	flush_work(&t->meta->reclaim.work);
 	KUNIT_EXPECT_EQ(test, t->meta->nr_empty, 0);
 	KUNIT_EXPECT_EQ(test, qed_space_nr_free(t->meta->space), free + 3);
-	give_copies(t, taken);
+	t->meta->copies.alloc = qed_entries_alloc;
 	run_check(test);
 	KUNIT_EXPECT_EQ(test, t->meta->check.leaks, 0);
 }
