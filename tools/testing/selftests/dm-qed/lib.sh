@@ -99,13 +99,14 @@ need_target() {
 	dmsetup targets | grep -q "^$1 " || skip "no dm-$1"
 }
 
-# wait_for SECONDS COMMAND...: until it succeeds, or fail
+# wait_for SECONDS COMMAND...: until it succeeds, or fail when it has been looked at so often as fits
+# in that time: a machine that is slow, or stands still for a while, gets more of it
 wait_for() {
-	local end=$((${EPOCHREALTIME/./} + $1 * 1000000))
+	local looks=$(($1 * 20))
 
 	shift
 	until "$@"; do
-		[ "${EPOCHREALTIME/./}" -lt $end ] || fail "waited in vain for: $*"
+		[ $((looks--)) -gt 0 ] || fail "waited in vain for: $*"
 		sleep 0.05
 	done
 }
@@ -137,12 +138,18 @@ splats+='|deprecated workqueue|workqueue: (name exceeds|max_active )'
 # Running tests
 #
 
+# often SHORT LONG: the first of these numbers, or the second one if LONG is set in the environment
+often() {
+	[ -z "${LONG:-}" ] || shift
+	echo "$1"
+}
+
 # run FUNCTION DESCRIPTION [FUNCTION DESCRIPTION]...
 # A function may come with arguments: "t_cluster 4096". What prepare() leaves in
 # $keep, if the test has such a function, stays for all of them.
-# ONLY="function..." in the environment chooses some of them.
+# ONLY="function..." in the environment chooses some of them, by these names alone.
 run() {
-	local total=$(($# / 2 + 1)) nr=0 failed=0 skipped=0 rc start ms
+	local total=$(($# / 2 + 1)) nr=0 failed=0 skipped=0 rc start ms name
 
 	echo "TAP version 13"
 	if ! setup; then
@@ -160,7 +167,8 @@ run() {
 
 	while [ $# -gt 1 ]; do
 		nr=$((nr + 1))
-		if [ -n "${ONLY:-}" ] && [[ " $ONLY " != *" ${1%% *} "* ]]; then
+		name=${1#counts }
+		if [ -n "${ONLY:-}" ] && [[ " $ONLY " != *" ${name%% *} "* ]]; then
 			echo "ok $nr $2 # SKIP not chosen"
 			shift 2
 			continue
@@ -318,7 +326,7 @@ release() {
 
 # Sets $dms to our dm devices, upper ones first
 list_dm() {
-	mapfile -t dms < <(blk dm list "$pre")
+	mapfile -t dms < <(exec "$bin/blk" dm list "$pre")
 }
 
 # What a test has left suspended: what is above would wait for it when it is removed
@@ -408,7 +416,7 @@ null_bad() {
 # loop FILE [ro] [BLOCKSIZE]: a loop device; sets $dev
 loop() {
 	[ -e /dev/loop-control ] || modprobe -q loop
-	dev=$(blk loop add "$@")
+	dev=$("$bin/blk" loop add "$@")
 	echo "$dev" >>"$tmp/lib/loops"
 }
 
@@ -457,7 +465,7 @@ sectors_of() {
 
 # dm NAME TABLE [ro]: a device; sets $dev
 dm() {
-	dev=$(blk dm create "$pre-$1" "${@:3}" <<<"$2")
+	dev=$("$bin/blk" dm create "$pre-$1" "${@:3}" <<<"$2")
 }
 
 # dm_load NAME TABLE; dm_suspend NAME [noflush]; dm_resume NAME, also until an image has been
@@ -480,9 +488,16 @@ dm_remove() {
 
 # dm_swap NAME TABLE: change it under its users
 dm_swap() {
-	dm_load "$1" "$2"
-	dm_suspend "$1"
-	dm_resume "$1"
+	blk dm swap "$pre-$1" <<<"$2" && settle "$1"
+}
+
+# under_way DEVICE: is there a read or write that has not ended? For wait_for. What dm-delay keeps
+# back counts for those above it.
+under_way() {
+	local s
+
+	read -ra s <"/sys/class/block/$(basename "$(readlink -f "$1")")/inflight"
+	[ $((s[0] + s[1])) -gt 0 ]
 }
 
 # linear NAME DEVICE [SECTORS]: a layer to be changed later; sets $dev
@@ -503,16 +518,23 @@ fail_writes() {
 	dm_swap "$1" "$table"
 }
 
-# fail_flushes [TARGET ARGUMENT...]: the layer l over $disk gets a second part, which is dead: only
-# flushes see it. The first part may be something else than linear.
-fail_flushes() {
+# to_fail_flushes [TARGET ARGUMENT...]: what takes the most time of fail_flushes, which comes soon
+to_fail_flushes() {
 	local end keep=$dev target="${*:-linear $disk 0}"
 
 	end=$(sectors_of "$disk")
 	null f 1 cache_size=1
-	dm_swap l "0 $end $target"$'\n'"$end 8 linear $dev 0"
-	null_off f
+	dm_load l "0 $end $target"$'\n'"$end 8 linear $dev 0"
 	dev=$keep
+}
+
+# fail_flushes [TARGET ARGUMENT...]: the layer l over $disk gets a second part, which is dead: only
+# flushes see it. The first part may be something else than linear.
+fail_flushes() {
+	[ -d "/sys/kernel/config/nullb/${pre}f" ] || to_fail_flushes "$@"
+	dm_suspend l
+	blk dm resume "$pre-l"
+	null_off f
 }
 
 # repair: that layer is whole again, and all of it works
@@ -551,8 +573,14 @@ io_end() {
 	note "lower I/O: $reads reads, $writes writes of $wsectors sectors, $flushes flushes"
 }
 
-# counts FUNCTION [ARGUMENT]...: a test that counts. If it took so long that NEED_CHECK may have been
-# cleared in between, and set again, its failure says nothing: once more.
+# has_read DEVICE NUMBER: have so many reads ended since io_start? For wait_for
+has_read() {
+	io_end "$1" >/dev/null
+	[ "$reads" -ge "$2" ]
+}
+
+# counts FUNCTION [ARGUMENT]...: a test that counts, or for which NEED_CHECK has to stay. If it took so
+# long that this may have been cleared in between, and set again, its failure says nothing: once more.
 counts() {
 	local i rc start
 
@@ -643,7 +671,7 @@ sound() {
 table() {
 	local options=("${@:2}")
 
-	echo "0 $(($(blk u64 "$1" 48) / 512)) qed $1 ${#options[@]} ${options[*]}"
+	echo "0 $(($("$bin/blk" u64 "$1" 48) / 512)) qed $1 ${#options[@]} ${options[*]}"
 }
 
 # qed NAME DEVICE [OPTION]...: activate an image, and wait until it has been scanned; sets $dev
@@ -660,13 +688,13 @@ qed_at_once() {
 is_scanning() {
 	local s
 
-	read -ra s < <(blk dm status "$pre-$1")
+	read -ra s < <(exec "$bin/blk" dm status "$pre-$1")
 	[ "${s[2]-}" = qed ] && [[ ${s[16]-} == */* ]]
 }
 
 # settle NAME: wait for the end of a scan, whatever it has found
 settle() {
-	wait_for 60 not is_scanning "$1"
+	blk dm settle "$pre-$1"
 }
 
 # refuse NAME TABLE: activation has to fail; sets $error to the kernel's log
@@ -694,7 +722,7 @@ qed_reload() {
 get() {
 	local s
 
-	read -ra s < <(blk dm status "$pre-$1")
+	read -ra s < <(exec "$bin/blk" dm status "$pre-$1")
 	cluster=${s[3]}
 	used=${s[4]%/*}
 	total=${s[4]#*/}
