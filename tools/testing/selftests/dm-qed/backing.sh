@@ -15,7 +15,7 @@ t_turns() {
 
 	need qemu-io
 	overlay "$@"
-	for turn in 1 2 3; do
+	for ((turn = 1; turn <= $(often 2 3); turn++)); do
 		over
 		same
 		random 60 "$turn"
@@ -179,7 +179,7 @@ t_parallel() {
 	attach
 	over cache_kib 64
 	# zeroes that are not known to be some: each has to be copied
-	hammer -t 8 -s 8 -b 32768 "$dev"
+	hammer -t 8 -s "$(often 5 20)" -b 32768 "$dev"
 	io "$dev" flush
 	count
 	at_least "$copied" 1 "the number of clusters copied"
@@ -299,22 +299,24 @@ t_shrunk() {
 
 # It becomes shorter while the image is loaded: what is missing is not taken for zeroes.
 t_shrinks() {
-	local pid lower half=$((2 * mb / 512))
+	local pid lower layer sectors half=$((2 * mb / 512))
 
 	need_target delay
 	overlay $((4 * mb)) $((4 * mb))
 	lay_over_below
-	# all but the header takes its time
-	dm l "0 128 linear $disk 0"$'\n'"128 $(($(sectors_of "$disk") - 128)) delay $disk 128 3000 $disk 128 0"
-	disk=$dev
+	# all but the header is kept back
+	sectors=$(sectors_of "$disk")
+	dm l "0 128 linear $disk 0"$'\n'"128 $((sectors - 128)) delay $disk 128 3600000 $disk 128 0"
+	layer=$dev
 	dm q "0 $((2 * half)) error"
 	q=$dev
-	dm_load q "$(table "$disk" backing "$below")"
+	dm_load q "$(table "$layer" backing "$below")"
+	io_start "$disk"
 	bg "$bin/blk" dm resume "$pre-q"
 	pid=$!
-	sleep 1
-	kill -0 "$pid" || fail "too late: it is loaded"
+	wait_for 20 has_read "$disk" 1
 	dm_swap b "0 $half linear $lower 0"
+	dm_swap l "0 $sectors linear $disk 0"
 	if wait "$pid"; then
 		io "$q" "cmp:0:$((2 * mb)):$raw" "!EIO/read:$((2 * mb)):512" \
 			"!EIO/write:$((2 * mb + 512)):512:7"

@@ -293,6 +293,6 @@ run "counts t_zeroed_flush" "an allocating write and a flush: one flush, two wri
 	"t_in_place garbage" "a flush covers writes to uncommitted clusters that were filled" \
 	"t_interval_0 zeroed" "commit_interval 0, on zeroed clusters" \
 	"t_interval_0 garbage" "commit_interval 0, on others" \
-	t_interval "a commit comes after the interval" \
+	"counts t_interval" "a commit comes after the interval" \
 	t_pressure "a commit comes when the cache is half dirty" \
 	t_nothing "a commit of nothing writes nothing"

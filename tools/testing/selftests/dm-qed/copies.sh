@@ -189,7 +189,7 @@ os.fsync(fd)' "$dev"
 	is "$copied" 100 "the number of clusters copied"
 }
 
-run t_costs "what reads and writes cost below" \
+run "counts t_costs" "what reads and writes cost below" \
 	t_large "large clusters" \
 	t_pieces "zeroes in large clusters" \
 	t_read_error "what is below cannot be read" \

@@ -324,7 +324,7 @@ t_in_flight() {
 	dm_swap l "0 $((20 * 128)) delay $disk 0 3600000 $disk 0 0"
 	bg "$bin/blk" io "$dev" "read:$((4 * c)):$c:0x11"
 	reader=$!
-	wait_for 30 reads_in_flight
+	wait_for 30 under_way "$dev"
 	bg "$bin/blk" io "$dev" "discard:$((4 * c)):$c" "write:$((100 * c)):$c:0x22"
 	writer=$!
 	wait_for 30 status_is q queued 1
@@ -334,13 +334,6 @@ t_in_flight() {
 	wait "$reader" || fail "the reader got something else"
 	wait "$writer" || fail "the write did not get the space"
 	io "$dev" "read:$((4 * c)):$c:0" "read:$((100 * c)):$c:0x22"
-}
-
-reads_in_flight() {
-	local s
-
-	read -ra s <"/sys/class/block/$(basename "$(readlink -f "$dev")")/inflight"
-	[ "${s[0]}" -gt 0 ]
 }
 
 # During the background scan it is not known what is mapped: nothing becomes free.
@@ -412,11 +405,11 @@ t_hammer() {
 	image "$disk" "$size" "$1" "$2"
 	io "$disk" "write:$1:$(($1 * $2)):0" flush
 	qed q "$disk" "${@:3}"
-	hammer -f "$tmp/state" -t 8 -n 800 -U 35 -C "$1" -F 4 "$dev"
+	hammer -f "$tmp/state" -t 8 -n "$(often 400 2000)" -U 35 -C "$1" -F 4 "$dev"
 	hammer -v -f "$tmp/state" "$dev"
 	qed_reload q "$disk" "${@:3}"
 	hammer -v -f "$tmp/state" "$dev"
-	hammer -f "$tmp/state" -t 8 -n 300 -U 35 -C "$1" -F 4 "$dev"
+	hammer -f "$tmp/state" -t 8 -n "$(often 150 700)" -U 35 -C "$1" -F 4 "$dev"
 	dm_remove q
 	sound "$disk"
 	qed q "$disk" read_only

@@ -8,7 +8,7 @@
 . "$(dirname "$0")/lib.sh"
 
 c=65536					# a cluster
-delay=6000				# ms that slow writes and discards take
+delay=10000				# ms that slow writes and discards take
 disk=					# what is below all layers
 slow=					# a layer, slow from cluster 20 on
 fast=					# another one over the same

@@ -18,7 +18,7 @@ stack() {
 
 # busy: a hammer works on the device, and checks what it reads
 busy() {
-	bg nice -n 19 "$bin/hammer" -f "$tmp/versions" -t 4 -s 120 -F 5 -D 5 -b 262144 "$dev" \
+	bg nice -n 19 "$bin/hammer" -f "$tmp/versions" -t 4 -s 600 -F 5 -D 5 -b 262144 "$dev" \
 		>"$tmp/hammer" 2>&1
 	worker=$!
 	wait_for 20 not status_is q commits 0

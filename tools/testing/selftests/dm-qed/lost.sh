@@ -186,6 +186,12 @@ t_fua() {
 	sound "$lower"
 }
 
+# has_flushed: since io_start, has the loop device?
+has_flushed() {
+	io_end "$loop" >/dev/null
+	[ "$flushes" -gt 0 ]
+}
+
 # Nor does a flush that has come before, whatever becomes of it.
 t_fua_beside() {
 	local guest flusher more first
@@ -200,9 +206,10 @@ t_fua_beside() {
 	# flushes, but not those of the loop device alone, wait until the layer is suspended
 	first="0 $(sectors_of "$loop") linear $loop 0"
 	dm_swap n "$first"$'\n'"$(sectors_of "$loop") 8 delay $more 0 0 $more 0 0 $more 0 3600000"
+	io_start "$loop"
 	bg "$bin/blk" io "$guest" "!EIO/flush"
 	flusher=$!
-	sleep 0.5
+	wait_for 20 has_flushed
 	fail_flushes
 	io "$guest" "!EIO/fua:0:4096:0x12"
 	repair
@@ -273,6 +280,7 @@ t_fua_in_part() {
 	dm_remove q
 	qed q "$lower" commit_interval 3600000
 	guest=$dev
+	[ $# = 1 ] || to_fail_flushes
 	# this much has room in the first part of the device
 	io "$guest" "write:0:$c:0x11"
 	[ $# = 0 ] || io "$guest" "write:$((2 * c)):$((5 * c)):0x33"
@@ -314,13 +322,7 @@ journal() {
 
 # Is something under way to the device of the guest, and still is a second later?
 is_waiting() {
-	local i s
-
-	for i in 1 2; do
-		read -ra s <"/sys/class/block/$(basename "$guest")/inflight"
-		[ $((s[0] + s[1])) -gt 0 ] || return 1
-		[ "$i" = 2 ] || sleep 1
-	done
+	under_way "$guest" && sleep 1 && under_way "$guest"
 }
 
 # Device mapper holds the data of such a write back if it is being suspended: that tells after the resume.
@@ -367,10 +369,11 @@ t_flush_beside() {
 	stack 4 $((8 * mb))
 	qed q "$lower" commit_interval 3600000
 	guest=$dev
-	io "$guest" "write:0:$c:0x11" flush
 	# writes wait until the layer is suspended
 	trap repair EXIT
-	fail_flushes delay "$disk" 0 0 "$disk" 0 3600000 "$disk" 0 0
+	to_fail_flushes delay "$disk" 0 0 "$disk" 0 3600000 "$disk" 0 0
+	io "$guest" "write:0:$c:0x11" flush
+	fail_flushes
 	[ "$1" = guest ] || error='!EIO/'
 	bg "$bin/blk" io "$guest" "${error}write:$((2 * c)):$c:0x22"
 	writer=$!
@@ -407,8 +410,8 @@ run t_lost "flushes tell of lost writes, also with a new table" \
 	"t_fua guest mixed" "the same where a part of the image device has FUA" \
 	"t_fua header mixed" "of the write of the header, too" \
 	t_fua_beside "one of a write with FUA, beside a flush that has come before" \
-	t_fua_no_space "one of a write with FUA, for lack of space" \
-	t_fua_in_part "one of the commit after a write with FUA in two parts" \
-	"t_fua_in_part again" "the same, and the whole was tried again for lack of space" \
+	"counts t_fua_no_space" "one of a write with FUA, for lack of space" \
+	"counts t_fua_in_part" "one of the commit after a write with FUA in two parts" \
+	"counts t_fua_in_part again" "the same, and the whole was tried again for lack of space" \
 	"t_flush_beside guest" "a flush that fails beside an allocating write" \
 	"t_flush_beside message" "one of the message commit, beside an allocating write"

@@ -140,7 +140,7 @@ t_failed() {
 
 # What the image device refuses when the metadata has failed already does not wait.
 t_late() {
-	local meta data first=$((9 * 128)) size=$((20 * 128)) cluster
+	local meta data first=$((9 * 128)) size=$((20 * 128)) cluster thin
 
 	need_target thin-pool
 	need_target delay
@@ -154,9 +154,10 @@ t_late() {
 	dm pool "0 128 thin-pool $meta $data 128 0 1 error_if_no_space"
 	dmsetup message "$pre-pool" 0 "create_thin 0"
 	dm thin "0 8192 thin $dev 0"
+	thin=$dev
 	io "$dev" "write:$((4 * mb - c)):$c:0"
-	# header and tables are elsewhere; guest cluster 0 is mapped, to what takes 4 s to fail
-	dm l "0 $first linear $disk 0"$'\n'"$first $size delay $dev 0 0 $dev 0 4000 $dev 0 0"
+	# header and tables are elsewhere; guest cluster 0 is mapped, to what fails when it is told to
+	dm l "0 $first linear $disk 0"$'\n'"$first $size delay $thin 0 0 $thin 0 3600000 $thin 0 0"
 	lower=$dev
 	image "$lower" $((8 * mb))
 	blk poke "$lower" "$c" $((5 * c))
@@ -167,11 +168,13 @@ t_late() {
 	io "$dev" "read:0:$((2 * c)):0"
 	bg "$bin/blk" io "$dev" "!EIO/write:0:$c:0x99"
 	waiter=$!
+	wait_for 20 under_way "$dev"
 	null_bad a "+640-647"
 	io "$dev" "discard:$c:$c"
 	refused commit q
 	is "$(status q mode)" ro "the mode"
 	waits
+	dm_swap l "0 $first linear $disk 0"$'\n'"$first $size linear $thin 0"
 	ended
 	is "$(status q queued)" 0 "the number of waiting bios"
 }
@@ -304,10 +307,10 @@ run t_full "rw and out_of_space" \
 	t_late "no space below, told in mode ro" \
 	t_no_metadata "fail, and from there to out_of_space, rw and ro" \
 	t_below "rw and out_of_space for lack of space below, after a time that was too long" \
-	"t_tables flush flush" "no space for tables, then for a flush" \
-	"t_tables message flush" "no space for tables, then for a message" \
-	"t_tables idle flush" "no space for tables, then when it is idle" \
-	"t_tables suspend flush" "no space for tables, then for a suspend" \
-	"t_tables flush message" "no space for the tables of a message, then for a flush" \
-	"t_tables message message" "no space for the tables of a message, then for another" \
+	"counts t_tables flush flush" "no space for tables, then for a flush" \
+	"counts t_tables message flush" "no space for tables, then for a message" \
+	"counts t_tables idle flush" "no space for tables, then when it is idle" \
+	"counts t_tables suspend flush" "no space for tables, then for a suspend" \
+	"counts t_tables flush message" "no space for the tables of a message, then for a flush" \
+	"counts t_tables message message" "no space for the tables of a message, then for another" \
 	t_defect "a defect that is found in the background"

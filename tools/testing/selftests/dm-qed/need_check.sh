@@ -59,8 +59,8 @@ t_idle() {
 	local start
 
 	open_image zeroed_from 5
-	io "$dev" write:0:512:1
 	start=$SECONDS
+	io "$dev" write:0:512:1
 	wait_for 20 is_clean "$disk"
 	at_least $((SECONDS - start)) 4 "the idle time in seconds"
 	is "$(status q needs_check)" - "NEED_CHECK when idle"

@@ -9,7 +9,7 @@
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
 
-limit=500				# seconds for a machine
+limit=2500				# seconds for a machine
 size=$((48 * mb))			# of its disk
 lower=
 said=					# by the machine

@@ -211,26 +211,37 @@ t_length() {
 	[ "$(sector)" = "$before" ] || fail "sector 0 has been written"
 }
 
-# Two paths to an image, at the same time: a write of the record takes a moment.
+# Two paths to an image, at the same time: the write of the record by one of them ends when the other
+# one has read header and L1 table. With another look at the header that is three reads, of both.
 t_both() {
-	local pid lower p
+	local pid lower p line
 
 	need_target delay
 	file
-	dm l "0 $(sectors_of "$two") delay $two 0 0 $two 0 4000"
+	dm l "0 $(sectors_of "$two") delay $two 0 0 $two 0 3600000"
 	lower=$dev
 	dm p "0 $((64 * mb / 512)) error"
 	p=$dev
 	dm_load p "$(table "$lower")"
+	io_start "$two"
 	bg "$bin/blk" dm resume "$pre-p"
 	pid=$!
-	sleep 1
+	wait_for 20 has_read "$two" 3
 	! is_active "$img" || fail "the record is active already"
-	qed_refused q "$one"
+	line=$(table "$one")
+	io_start "$one"
+	(
+		wait_for 60 has_read "$one" 3
+		# who does not wait has the image by then
+		sleep 2
+		dm_swap l "0 $(sectors_of "$two") linear $two 0"
+	) &
+	echo $! >>"$tmp/lib/pids"
+	refuse q "$line"
 	matches "$error" 'somebody else has written the header while the image was loaded' \
 		"the kernel's log"
+	wait $! || fail "the write has not been let go"
 	wait "$pid" || fail "nobody has the image"
-	dm_swap l "0 $(sectors_of "$two") linear $two 0"
 	io "$p" "write:$c:$c:0x22" flush "read:0:$c:0x11"
 	dm_remove p
 	sound "$img"
@@ -245,13 +256,14 @@ t_template() {
 	cp --sparse=always "$img" "$tmp/other.qed"
 	loop "$tmp/other.qed"
 	other=$dev
-	dm l "0 $(sectors_of "$one") delay $one 0 0 $one 0 30000"
+	dm l "0 $(sectors_of "$one") delay $one 0 0 $one 0 60000"
 	lower=$dev
 	dm q "0 $((64 * mb / 512)) error"
 	dm_load q "$(table "$lower")"
+	io_start "$one"
 	bg "$bin/blk" dm resume "$pre-q"
 	pid=$!
-	sleep 1
+	wait_for 20 has_read "$one" 3
 	kmsg_mark
 	qed p "$other"
 	kill -0 "$pid" || fail "the other one is active already"
@@ -292,7 +304,7 @@ run t_paths "an image in use, by another path" \
 	t_template "a disk that does not answer, and another image" \
 	t_gone "a host that has crashed" \
 	t_former "a former owner that is resumed" \
-	t_reload "a table that has failed, and the next one" \
-	t_renamed "... by another name of the host" \
+	"counts t_reload" "a table that has failed, and the next one" \
+	"counts t_renamed" "... by another name of the host" \
 	t_length "an activation that is refused" \
 	t_promised_once "promises are about one attempt"

@@ -4,7 +4,7 @@
 # The power of an image device with a volatile cache is cut: what was flushed is
 # there when the image is activated again, which needs no check, and goes on.
 #
-# CUTS in the environment says how many cuts there are under fio, 28 by default; there
+# CUTS in the environment says how many cuts there are under fio, 16 by default; there
 # are a quarter as many under the hammer.
 
 # shellcheck source=lib.sh
@@ -77,7 +77,7 @@ cut_hammer() {
 	local pid
 
 	stack "$@"
-	bg nice -n 19 "$bin/hammer" -f "$tmp/versions" -t 4 -s 60 -E -F 10 -D 5 -r 10 -b 16384 \
+	bg nice -n 19 "$bin/hammer" -f "$tmp/versions" -t 4 -s 600 -E -F 10 -D 5 -r 10 -b 16384 \
 		-S "$cuts" "$dev" 2>"$tmp/hammer"
 	pid=$!
 	any_time "$cuts"
@@ -209,7 +209,7 @@ t_fua() {
 	umount "$tmp/mnt"
 }
 
-each=$(((${CUTS:-28} + 1) / 2))
+each=$(((${CUTS:-16} + 1) / 2))
 few=$(((each + 3) / 4))
 
 run "t_cuts cut_hammer $few" "writes and flushes" \

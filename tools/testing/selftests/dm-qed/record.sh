@@ -205,7 +205,7 @@ t_cut() {
 	claims "$disk" 10 0 0 $((128 * mb))
 }
 
-run t_life "written, and read again" \
+run "counts t_life" "written, and read again" \
 	t_idle "it comes and goes with NEED_CHECK" \
 	t_sizes "zeroes are those of a device of one size" \
 	t_copied "a copy up to the end of what is in use" \

@@ -72,7 +72,7 @@ fast_zeroes() {
 
 # hammering OPTION...: in the background, after a failure that may have cost what was not flushed
 hammering() {
-	bg nice -n 19 "$bin/hammer" -c -f "$tmp/state" -R -U 40 -C "$size" -t 12 -s 60 -F 10 -D 5 \
+	bg nice -n 19 "$bin/hammer" -c -f "$tmp/state" -R -U 40 -C "$size" -t 12 -s 600 -F 10 -D 5 \
 		-b 65536 -G 2 "$@" "$dev"
 	worker=$!
 }
@@ -106,7 +106,7 @@ ended() {
 # suspend discards|zeroes: it waits for what is on its way, or leaves that to itself
 suspend() {
 	bg "$bin/blk" dm suspend "$pre-q"
-	(wait_for 3 ended $! >/dev/null) || "fast_$1"
+	(wait_for 2 ended $! >/dev/null) || "fast_$1"
 	wait $!
 }
 

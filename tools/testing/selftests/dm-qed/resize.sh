@@ -22,7 +22,7 @@ t_grow() {
 	image "$disk" $((32 * mb - 1024))
 	qed q "$disk"
 	io "$dev" "write:$((32 * mb - 4096)):3072:0x11"
-	bg "$bin/hammer" -f "$tmp/state" -t 4 -s 60 -l $((24 * mb)) "$dev"
+	bg "$bin/hammer" -f "$tmp/state" -t 4 -s 600 -l $((24 * mb)) "$dev"
 	hammer=$!
 	sleep 1
 	resize $((64 * mb / 512))

@@ -188,10 +188,10 @@ t_trim_above() {
 	at_least "$(file_blocks "$tmp/file")" 800 "the size of the file in clusters"
 	dmsetup message "$pre-q" 0 trim
 	wait_for 20 status_is q trim -
+	is_dirty "$disk"
 	get q
 	is "$zeroed $used" "$(then_zero $((total - 5))) 5" "known to be zero, used"
 	at_most "$(file_blocks "$tmp/file")" 5 "the size of the file in clusters"
-	is_dirty "$disk"
 	# nothing else happens, and it is clean again
 	wait_for 20 status_is q needs_check -
 	is_clean "$disk"
@@ -205,8 +205,8 @@ t_trim_suspended() {
 	need_target delay
 	null a 96 discard=1
 	image "$dev" $((32 * mb)) 4096 1
-	# three seconds for each step of 16 MiB
-	dm l "0 $((96 * 2048)) delay $dev 0 0 $dev 0 3000"
+	# five seconds for each step of 16 MiB
+	dm l "0 $((96 * 2048)) delay $dev 0 0 $dev 0 5000"
 	disk=$dev
 	qed q "$disk"
 	is "$(status q needs_check)" - "NEED_CHECK"
@@ -238,8 +238,8 @@ t_discard_suspended() {
 	dm l "0 $sectors linear $disk 0"
 	qed q "$dev"
 	io "$dev" "write:0:$((16 * mb)):0x11" flush
-	# a thousand discards, 128 of them at once: 24 seconds
-	dm_swap l "0 $sectors delay $disk 0 0 $disk 0 3000"
+	# a thousand discards, 128 of them at once: 48 seconds
+	dm_swap l "0 $sectors delay $disk 0 0 $disk 0 6000"
 	for ((i = 0; i < 1000; i++)); do
 		io+=("discard:$((i * 8192)):4096")
 	done
@@ -267,7 +267,7 @@ t_busy() {
 	loop "$tmp/file"
 	disk=$dev
 	qed q "$disk" no_discard_passdown cache_kib 64
-	bg "$bin/hammer" -T -f "$tmp/state" -t 4 -s 30 -U 35 -C "$c" "$dev"
+	bg "$bin/hammer" -T -f "$tmp/state" -t 4 -s 600 -U 35 -C "$c" "$dev"
 	hammer=$!
 	for ((i = 0; i < 5; i++)); do
 		dmsetup message "$pre-q" 0 "$1" || true

@@ -170,13 +170,13 @@ checked() {
 	is_clean "$img"
 }
 
-# busy SECONDS COMMAND...: writes to new clusters until this succeeds. Those of before have all others
-# in the first $next.
+# busy COMMAND...: writes to new clusters until this succeeds. Those of before have all others in the
+# first $next.
 busy() {
-	local end=$((SECONDS + $1))
+	local end=$((next + 100))
 
-	until "${@:2}"; do
-		[ "$SECONDS" -lt "$end" ] || fail "waited for $1 s: ${*:2}"
+	until "$@"; do
+		[ "$next" -lt "$end" ] || fail "waited for 100 writes: $*"
 		"$bin/blk" io "$q" "write:$((next++ * c)):$c:0x22" flush || true
 		sleep 0.3
 	done
@@ -195,9 +195,9 @@ checked_busy() {
 # ... which is set again, as the image is in use, each time.
 t_qemu_check_busy() {
 	checked_busy
-	busy 30 is_dirty "$img"
+	busy is_dirty "$img"
 	checked
-	busy 30 is_dirty "$img"
+	busy is_dirty "$img"
 	is "$(status q mode)" rw "the mode"
 	dm_remove q
 	sound "$img"
@@ -209,7 +209,7 @@ t_qemu_check_grown() {
 	truncate -s 192M "$img"
 	losetup -c "$one"
 	refused dmsetup message "$pre-q" 0 grow
-	busy 30 is_dirty "$img"
+	busy is_dirty "$img"
 	is "$(status q mode)" rw "the mode"
 	dm_remove q
 	sound "$img"
@@ -225,11 +225,11 @@ t_qemu_writes_later() {
 	io "$q" "read:$((600 * c)):$c:0" "write:$c:$c:0x22" flush
 	kmsg_mark
 	no_record "$img"
-	busy 30 kmsg_has 'somebody else has cleared bit 63: the record is void'
+	busy kmsg_has 'somebody else has cleared bit 63: the record is void'
 	is "$(status q mode)" rw "the mode"
 	# the table is at cluster 5
 	blk poke "$img" $((5 * c + 600 * 8)) $((1000 * c))
-	busy 30 status_is q mode ro
+	busy status_is q mode ro
 	matches "$(kmsg)" 'somebody else has changed the tables: going read-only' "the kernel's log"
 }
 
@@ -319,14 +319,16 @@ t_void_at_load() {
 
 	need_target delay
 	file
-	dm l "0 128 linear $one 0"$'\n'"128 $(($(sectors_of "$one") - 128)) delay $one 128 3000 $one 128 0"
+	dm l "0 128 linear $one 0"$'\n'"128 $(($(sectors_of "$one") - 128)) delay $one 128 3600000 $one 128 0"
 	lower=$dev
 	dm q "0 $((64 * mb / 512)) error"
 	q=$dev
 	dm_load q "$(table "$lower")"
+	io_start "$one"
 	bg "$bin/blk" dm resume "$pre-q"
 	pid=$!
-	sleep 1
+	# the header; the L1 table is kept back
+	wait_for 20 has_read "$one" 1
 	# QEMU would: the bit is cleared, and the table gets a cluster behind the last one
 	is "$(blk u64 "$img" 472)" 10 "the end in the record"
 	no_record "$img"
@@ -334,6 +336,7 @@ t_void_at_load() {
 	dd if=/dev/urandom of="$img" bs="$c" seek=10 count=1 conv=notrunc status=none
 	sync
 	kmsg_mark
+	dm_swap l "0 $(sectors_of "$one") linear $one 0"
 	! wait "$pid" || fail "activated"
 	matches "$(kmsg)" 'somebody else has written the header while the image was loaded' \
 		"the kernel's log"

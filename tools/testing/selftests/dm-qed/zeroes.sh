@@ -232,10 +232,10 @@ t_limit_gained() {
 	qed q "$layer" commit_interval 3600000
 	guest=$dev
 	io "$guest" "write:0:$((2 * c)):0x11" flush
-	dm_swap d "0 $size delay $disk 0 8000 $disk 0 0"
+	dm_swap d "0 $size delay $disk 0 20000 $disk 0 0"
 	bg "$bin/blk" io "$guest" "read:0:$c:0x11"
 	reader=$!
-	sleep 1
+	wait_for 20 under_way "$layer"
 	io "$guest" "discard:$c:$c"
 	commit q
 	is "$(status q reclaiming)" 1 "what is not free yet"
