@@ -189,7 +189,7 @@ selftest()
 	for nr in 1 2 3 4 5; do
 		truncate -s 64M "$out/$1-disks/$nr"
 	done
-	$here/vm/vm-run -k "$2" -c "$3" -m 4096 -t 5000 -o "$out/$1" \
+	$here/vm/vm-run -k "$2" -c "$3" -m 4096 -t 15000 -o "$out/$1" \
 		--disk "$out/$1-disks/1" --disk "$out/$1-disks/2:4k" \
 		--disk "$out/$1-disks/3:scsi" --disk "$out/$1-disks/4:scsi:4k" \
 		--disk "$out/$1-disks/5:pmem" \

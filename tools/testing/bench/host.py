@@ -171,13 +171,13 @@ def boot(kernel, logs, memory, limit, program, *arguments):
 
 def instructions(kernel, module, logs, *options):
     """Part (a), one boot."""
-    return boot(kernel, logs, 2048, 1200, "instructions", module, *options)
+    return boot(kernel, logs, 2048, 6000, "instructions", module, *options)
 
 
 def activation(kernel, module, logs, kinds):
     """How long these take until they serve, one boot."""
     return with_full(logs, kinds, HOLES,
-                     lambda: boot(kernel, logs, 2560, 3600, "activation", module))
+                     lambda: boot(kernel, logs, 2560, 12000, "activation", module))
 
 
 class Row:

@@ -31,7 +31,7 @@ run()
 	local name=$1 status=$2 regex=$3 got=0
 
 	shift 3
-	said=$("$here/vm-run" -k "$kernel" -c 1 -t 120 -o "$out/$name" "$@" 2>&1) ||
+	said=$("$here/vm-run" -k "$kernel" -c 1 -t 900 -o "$out/$name" "$@" 2>&1) ||
 		got=$?
 	[ "$got" -eq "$status" ] ||
 		{ echo "exit status $got, expected $status: $said"; return 1; }
@@ -225,12 +225,12 @@ time_limit()
 		{ echo "no report of what hung"; return 1; }
 }
 
-# Wait up to 30 seconds until a machine runs (or, with "no", none does)
+# Wait, but not for ever, until a machine runs (or, with "no", none does)
 machine()
 {
 	local _ found
 
-	for _ in {1..300}; do
+	for _ in {1..3000}; do
 		found=yes
 		pgrep -f "qemu-system.*$out/killed/" >/dev/null || found=no
 		[ "$found" != "$1" ] || return 0
@@ -264,7 +264,7 @@ two_at_once()
 	local jobs=() job codes='' link said
 
 	for job in 1 2; do
-		timeout 300 "$here/vm-run" -k "$kernel" -c 1 -t 120 -o "$out/two" \
+		timeout 1800 "$here/vm-run" -k "$kernel" -c 1 -t 900 -o "$out/two" \
 			--module "$out/splat/splat.ko" -- sleep 3 >"$out/two.$job" 2>&1 &
 		jobs+=($!)
 	done
