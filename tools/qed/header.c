@@ -305,6 +305,7 @@ static bool is_mapping(const struct qed_image *img, u64 entry, bool l1)
 struct mapped {
 	struct qed_image *img;
 	struct qed_hash empty;		/* clusters of tables that map nothing */
+	struct qed_hash tables;		/* tables of these, but for those that are holes */
 	__le64 *buf;
 };
 
@@ -328,12 +329,15 @@ static u64 last_mapping(struct mapped *m, u64 offset, u64 end, int *r)
 	return last;
 }
 
-/* The same for an L2 table. Each cluster of tables that map nothing is read once. */
+/* The same for an L2 table. One that maps nothing is read once, as is each cluster of such. */
 static u64 last_in_table(struct mapped *m, u64 table, int *r)
 {
 	unsigned int shift = m->img->cluster_shift;
 	u64 offset = table, end = table + qed_table_bytes(m->img), next, found, last = 0;
+	bool has_data = false;
 
+	if (qed_hash_find(&m->tables, table))
+		return 0;
 	while (!*r && (offset = qed_next_data(m->img, offset, end)) < end) {
 		next = ((offset >> shift) + 1) << shift;
 		found = 0;
@@ -344,7 +348,10 @@ static u64 last_in_table(struct mapped *m, u64 table, int *r)
 		else if (!*r && !qed_hash_add(&m->empty, next >> shift, sizeof(u64)))
 			*r = -ENOMEM;
 		offset = next;
+		has_data = true;
 	}
+	if (!*r && !last && has_data && !qed_hash_add(&m->tables, table, sizeof(u64)))
+		*r = -ENOMEM;
 	return last;
 }
 
@@ -396,6 +403,7 @@ static int find_clusters(struct qed_image *img, u64 *clusters)
 	int r = m.buf && l1 ? find_mapped_end(&m, l1, clusters) : -ENOMEM;
 
 	qed_hash_free(&m.empty);
+	qed_hash_free(&m.tables);
 	free(m.buf);
 	free(l1);
 	return r;

@@ -511,6 +511,14 @@ def tables_without_mapping(tmp):
         file.write(array.array("Q", [4711] * entries * 4).tobytes())
         file.truncate(200 * cluster)
     cheap("-nf", path, status=LEFT)
+    # a whole L1 table that refers to one with something in each cluster
+    cluster = 1 << 18
+    make(path, {}, {17 + part: {0: (0, 4711)} for part in range(table)}, cluster=cluster,
+         table=table, size=1 << 63)
+    with open(path, "r+b") as file:
+        file.seek(cluster)
+        file.write(array.array("Q", [17 * cluster] * (cluster * table // 8)).tobytes())
+    cheap("-nf", path, status=LEFT)
 
 
 @test
