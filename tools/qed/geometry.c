@@ -17,6 +17,9 @@
 #define MOST_TABLES	32U
 #define MOST_BLOCKS	64U
 
+/* So much is read at most, of all that may be an L1 or L2 table, in bytes */
+#define MOST_BYTES	536870912U
+
 #define BLOCK_ENTRIES	(QED_ALIGNMENT / sizeof(__le64))
 
 /*----------------------------------------------------------------
@@ -148,8 +151,9 @@ struct search {
 	struct qed_proposal *proposals, trial;
 	unsigned int *nr;
 	__le64 *buf;
-	u64 tables[MOST_TABLES];	/* offsets */
+	u64 tables[MOST_TABLES];	/* offsets, in order */
 	unsigned int nr_tables;
+	u64 left;			/* of MOST_BYTES */
 };
 
 /* What to do with an entry that is not 0 or 1; false: no more */
@@ -163,7 +167,8 @@ static int visit_table(struct search *s, u64 table, visit_entry visit)
 	unsigned int blocks, i;
 	long r;
 
-	for (blocks = 0; blocks < MOST_BLOCKS; blocks++) {
+	for (blocks = 0; blocks < MOST_BLOCKS && s->left; blocks++) {
+		s->left -= QED_ALIGNMENT;
 		r = qed_next_piece(img, s->buf, QED_ALIGNMENT, &offset, end);
 		if (r <= 0)
 			return r == -EINTR ? -EINTR : 0;
@@ -175,38 +180,49 @@ static int visit_table(struct search *s, u64 table, visit_entry visit)
 	return 0;
 }
 
+/* The first one of the tables that is at this offset or behind it */
+static unsigned int table_from(const struct search *s, u64 offset)
+{
+	unsigned int low = 0, high = s->nr_tables, middle;
+
+	while (low < high) {
+		middle = (low + high) / 2;
+		if (s->tables[middle] < offset)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
+}
+
 /* An L1 table has nothing but tables, which do not overlap */
 static bool visit_l1(struct search *s, u64 entry)
 {
 	u64 size = qed_table_bytes(s->img);
-	unsigned int i;
+	unsigned int i = table_from(s, entry);
 
-	if (qed_entry_defect(s->img, entry, s->img->table_clusters)) {
+	if (qed_entry_defect(s->img, entry, s->img->table_clusters) ||
+	    (i && entry < s->tables[i - 1] + size) ||
+	    (i < s->nr_tables && s->tables[i] < entry + size)) {
 		s->trial.tables = 0;
 		return false;
 	}
-	for (i = 0; i < s->nr_tables; i++) {
-		if (entry < s->tables[i] + size && s->tables[i] < entry + size) {
-			s->trial.tables = 0;
-			return false;
-		}
-	}
 	s->trial.tables++;
-	if (s->nr_tables < MOST_TABLES)
-		s->tables[s->nr_tables++] = entry;
+	if (s->nr_tables == MOST_TABLES)
+		return true;
+	memmove(&s->tables[i + 1], &s->tables[i], (s->nr_tables - i) * sizeof(*s->tables));
+	s->tables[i] = entry;
+	s->nr_tables++;
 	return true;
 }
 
 static bool visit_l2(struct search *s, u64 entry)
 {
-	u64 size = qed_table_bytes(s->img);
-	bool is_table = false;
-	unsigned int i;
+	unsigned int i = table_from(s, entry);
+	u64 behind = i ? s->tables[i - 1] + qed_table_bytes(s->img) : 0;
+	bool is_table = entry < behind || (i < s->nr_tables && entry == s->tables[i]);
 
-	for (i = 0; i < s->nr_tables; i++) {
-		is_table |= entry >= s->tables[i] && entry < s->tables[i] + size;
-		s->trial.adjacent += entry == s->tables[i] + size;
-	}
+	s->trial.adjacent += entry == behind;
 	if (is_table || qed_entry_defect(s->img, entry, 1))
 		s->trial.illegal++;
 	else
@@ -290,7 +306,8 @@ static int try_all(struct search *s)
 int qed_geometry_search(struct qed_image *img, struct qed_proposal *proposals, unsigned int *nr)
 {
 	struct qed_image copy = *img;
-	struct search s = { .img = &copy, .proposals = proposals, .nr = nr };
+	struct search s = { .img = &copy, .proposals = proposals, .nr = nr,
+			    .left = MOST_BYTES };
 	unsigned int i;
 	int r = -ENOMEM;
 

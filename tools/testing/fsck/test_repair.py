@@ -655,13 +655,13 @@ def lost_l1_sector(tmp):
 
 
 def bytes_read(path, *options):
-    """Run it: how many bytes of the image it reads, and the counts of findings."""
+    """Run it: how many bytes of the image it reads, and the report."""
     log = path + ".reads"
     result = report(*options, path, env=preload(path, reads=log))
     with open(log, "rb") as file:
         count = sum(array.array("Q", file.read()))
     os.unlink(log)
-    return count, result["counts"]
+    return count, result
 
 
 @test
@@ -689,8 +689,9 @@ def orphans_read_once(tmp):
                 file.seek(offset)
                 file.write(data)
         for options, most in ((("-nf",), 2.2), (("-yf", "--orphans=reconnect"), 4)):
-            count, found = bytes_read(path, *options)
-            equal(found["orphan-table"], groups * (8 if places == range(1, table, 2) else 1), places)
+            count, result = bytes_read(path, *options)
+            equal(result["counts"]["orphan-table"],
+                  groups * (8 if places == range(1, table, 2) else 1), places)
             true(count < most * size, "%s %s: %.1f times the file" % (places, options, count / size))
 
 
@@ -1139,3 +1140,33 @@ def wrong_geometry(tmp):
         file.write(array.array("Q", [(1 + index % 8) << 30 for index in range(M)]).tobytes())
         file.truncate(1 << 40)
     cheap("--geometry", "search", path, status=OPERATION)
+
+
+def may_be_geometries(path):
+    """As many places as there can be look like an L1 table, of 32 L2 tables that look like some."""
+    giga, tables = 1 << 30, [(2 + index) << 30 for index in range(32)]
+    block = array.array("Q", [34 * giga + (index * 64 * M) % (5 * giga) for index in range(512)])
+    with open(path, "wb") as file:
+        for shift, index in itertools.product(range(12, 27), range(1, 17)):
+            file.seek(index << shift)
+            file.write(array.array("Q", tables).tobytes())
+        for table in tables:
+            file.seek(table)
+            file.write(block.tobytes() * 64)
+        file.truncate(40 * giga)
+
+
+@test
+def many_geometries(tmp):
+    """the search for a geometry ends, however many there may be"""
+    path = tmp + "/a.qed"
+    may_be_geometries(path)
+    count, result = bytes_read(path, "--geometry", "search")
+    true(result["proposals"], "nothing is proposed")
+    true(count < 513 * M, "%d MiB are read" % (count // M))
+    # of an image that is none of those it is all looked at
+    subprocess.run([BUILT + "/mkimage", "-r", "1", "1T", path], check=True)
+    behead(path, 512)
+    proposal = report("--geometry", "search", path, status=CLEAN)["proposals"][0]
+    equal([proposal[name] for name in ("cluster-size", "table-size", "l1-offset", "image-size")],
+          [65536, 1 << 18, 65536, 1 << 40])
