@@ -287,6 +287,9 @@ static int repair_space(struct qed_repair *repair)
 {
 	int r = qed_repair_orphans(repair);
 
+	/* once for all of them, before what else is leaked is freed */
+	if (!r && repair->has_linked)
+		r = qed_fail(repair, qed_sync(repair->img), "cannot make changes durable");
 	if (!r && repair->has_linked)
 		r = read_again(repair, true, "reconnecting failed: a bug of qed-fsck");
 	return r ? r : qed_repair_space(repair);

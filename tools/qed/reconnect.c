@@ -81,8 +81,6 @@ static int link_table(struct qed_repair *repair, u64 table, u64 index)
 
 	if (!r)
 		r = qed_write(img, &entry, img->l1_offset + index * 8, sizeof(entry));
-	if (!r)
-		r = qed_sync(img);
 	repair->has_linked = true;
 	return qed_fail(repair, r, "cannot write the L1 table");
 }

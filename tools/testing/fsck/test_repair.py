@@ -14,8 +14,8 @@ import subprocess
 
 import qedimg
 from test_fsck import (BUILT, CLEAN, FSCK, LEFT, M, OPERATION, REPAIRED, USAGE, Terminal, codes, copy,
-                       digest, edit, equal, fsck, guest, populated, preload, report, structure,
-                       test, true)
+                       digest, edit, equal, fsck, guest, populated, preload, read_trace, report,
+                       structure, test, true)
 
 
 def make(path, l1, tables, data=(), cluster=4096, table=4, l1_table=None, size=None, clusters=None):
@@ -1047,6 +1047,22 @@ def reconnect_interrupted(tmp):
         report("-y", "--orphans=reconnect", trial, status=REPAIRED)
         true(view(trial) == whole, number)
     true(number > 4, number)
+
+
+@test
+def reconnect_many(tmp):
+    """reconnecting many tables does not wait for the disk once for each"""
+    barriers = []
+    for lost in (2, 10):
+        path, trace = written_in_order(tmp + "/a.qed", spans=12), tmp + "/trace%d" % lost
+        whole = view(path)
+        lose(path, *range(1, 1 + lost))
+        result = report("-y", "--orphans=reconnect", path, status=REPAIRED,
+                        env=preload(path, trace=trace))
+        equal(result["counts"]["orphan-table"], lost)
+        true(view(path) == whole, "what the guest sees")
+        barriers.append(len(read_trace(trace)))
+    equal(barriers[0], barriers[1], "barriers")
 
 
 @test
