@@ -315,6 +315,7 @@ static int run(struct qed_repair *repair)
 	result->scanned = true;
 	qed_map_init(&repair->used, flat_bits(repair->img));
 	qed_map_init(&repair->claims, flat_bits(repair->img));
+	qed_map_init(&repair->kept, flat_bits(repair->img));
 	qed_map_init(&repair->multiple, flat_bits(repair->img));
 	repair->old_end = qed_find_old_end(repair);
 	r = qed_read_tables(repair, 1, &is_wrong);
@@ -377,6 +378,7 @@ int qed_fsck(struct qed_image *img, const struct qed_fsck_options *options,
 	qed_orphans_free(&repair->orphans);
 	qed_map_free(&repair->used);
 	qed_map_free(&repair->claims);
+	qed_map_free(&repair->kept);
 	qed_map_free(&repair->multiple);
 	qed_map_free(&repair->dropped);
 	qed_map_free(&repair->uncopied);

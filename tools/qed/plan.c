@@ -202,6 +202,36 @@ int qed_read_tables(struct qed_repair *repair, unsigned int pass, bool *is_wrong
 	return r;
 }
 
+static int keep_entry(void *ctx, const struct qed_ref *ref, u64 *value)
+{
+	struct qed_repair *repair = ctx;
+	struct qed_survey survey;
+	int r;
+
+	(void)value;
+	if (ref->code != QED_L1_ENTRY_SHARED || qed_map_test(&repair->dropped, ref->l1_index))
+		return 0;
+	r = qed_survey_table(&repair->surveys, ref->value, &survey);
+	/* that is a finding already */
+	return r == -EREMOTEIO ? 0 : r;
+}
+
+int qed_find_kept(struct qed_repair *repair, struct qed_map *kept)
+{
+	static const struct qed_walk_ops keep_ops = {
+		.entry = keep_entry,
+	};
+	int r;
+
+	if (!qed_map_end(&repair->dropped))
+		return qed_map_or(kept, &repair->claims);
+	qed_surveys_forget(&repair->surveys);
+	repair->surveys.refers = kept;
+	r = walk(repair, &keep_ops, &repair->used);
+	repair->surveys.refers = &repair->claims;
+	return r;
+}
+
 int qed_show_tables(struct qed_repair *repair)
 {
 	return walk(repair, &show_ops, &repair->claims);

@@ -22,6 +22,16 @@
  */
 int qed_read_tables(struct qed_repair *repair, unsigned int pass, bool *is_wrong);
 
+/**
+ * qed_find_kept() - find out what shared tables refer to, but those that are none
+ * @repair: the check, with what qed_read_tables() has found
+ * @kept: a bit is set for each cluster of these tables, and that they refer to
+ *
+ * What only those refer to that are none is leaked as soon as their entries are set to 0.
+ * Return: 0 or an error.
+ */
+int qed_find_kept(struct qed_repair *repair, struct qed_map *kept);
+
 /* Report what is wrong with them, without a repair. Uses @claims. */
 int qed_show_tables(struct qed_repair *repair);
 

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "change.h"
+#include "plan.h"
 #include "reconnect.h"
 
 /* Leaks are those of a repair that was interrupted, see QED_AF_REPAIR */
@@ -48,8 +49,10 @@ int qed_look_for_orphans(struct qed_repair *repair)
 		return 0;
 	/* what a shared table refers to is not leaked, but nothing claims it */
 	if (repair->has_shared_table) {
-		used = &repair->claims;
-		r = qed_map_or(used, &repair->used);
+		used = &repair->kept;
+		r = qed_find_kept(repair, used);
+		if (!r)
+			r = qed_map_or(used, &repair->used);
 	}
 	if (!r)
 		r = qed_find_leaked(orphans, repair->img, used);

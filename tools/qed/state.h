@@ -37,6 +37,7 @@
  * @has_begun: NEED_CHECK was set
  * @used: clusters in use
  * @claims: what tables refer to that are shared; later those seen in a walk
+ * @kept: what is in use, and what shared tables refer to that are some, for the orphans
  * @multiple: shared clusters, in the first walk, and what shared tables refer to
  * @dropped: L1 entries, by index, whose tables are shared and none
  * @uncopied: clusters of shared tables with their data, and shared data, that did not get
@@ -72,7 +73,7 @@ struct qed_repair {
 	struct qed_header fixed;
 	bool has_begun;
 
-	struct qed_map used, claims, multiple, dropped, uncopied;
+	struct qed_map used, claims, kept, multiple, dropped, uncopied;
 	struct qed_hash owners;
 	struct qed_space space;
 	struct qed_surveys surveys;

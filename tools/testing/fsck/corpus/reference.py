@@ -419,7 +419,6 @@ class Reference:
         if index in self.no_tables:
             self.add("l1-entry-shared", other={"kind": "unknown"}, **about)
             self.look_at_shared(index, entry)
-            self.refer(entry)
             return False
         wanted = self.clusters_of(entry)
         owners = [self.claims[cluster] for cluster in wanted if cluster in self.claims]
