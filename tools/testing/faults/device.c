@@ -14,6 +14,8 @@
 #include "sweep.h"
 
 #define SCAN_WORD	13			/* of the status, from 0 */
+#define LAYER_WORDS	" layer /dev/mapper/sweep-near layer /dev/mapper/sweep-far"
+#define RAW_WORDS	" backing /dev/mapper/sweep-raw"
 
 int guest_fd = -1;
 
@@ -100,21 +102,34 @@ static void settle(void)
 	}
 }
 
-static const char backing[] = " backing /dev/mapper/sweep-below";
+/* The image, with the options of each table line, and these */
+static bool load(int type, uint64_t size, const char *more, unsigned int nr_more)
+{
+	static const struct {
+		const char *words;
+		unsigned int nr;
+	} below[] = {
+		[ZEROES] = { "", 0 },
+		[RAW] = { RAW_WORDS, 2 },
+		[LAYERS] = { LAYER_WORDS RAW_WORDS, 6 },
+	};
+	char parameters[256];
+
+	snprintf(parameters, sizeof(parameters),
+		 "/dev/mapper/sweep-lower %u commit_interval 3600000 error_if_no_space%s%s",
+		 3 + below[run.plan.under].nr + nr_more, below[run.plan.under].words, more);
+	return mapper_load("sweep-qed", type, size, "qed", parameters);
+}
 
 bool activate(void)
 {
-	char parameters[192], more[64] = "";
+	char more[64] = " cache_kib 64";
+	bool zeroed = run.plan.zeroed;
 
 	/* what is written only when it is asked for */
-	if (run.plan.zeroed)
-		snprintf(more, sizeof(more), " zeroed_from %d", ZEROED_FROM);
-	if (run.plan.backed)
-		snprintf(more, sizeof(more), "%s", backing);
-	snprintf(parameters, sizeof(parameters),
-		 "/dev/mapper/sweep-lower %d commit_interval 3600000 cache_kib 64 error_if_no_space%s",
-		 *more ? 7 : 5, more);
-	if (!mapper_load("sweep-qed", DM_DEVICE_CREATE, GUEST, "qed", parameters))
+	if (zeroed)
+		snprintf(more, sizeof(more), " cache_kib 64 zeroed_from %d", ZEROED_FROM);
+	if (!load(DM_DEVICE_CREATE, GUEST, more, zeroed ? 4 : 2))
 		return false;
 	settle();
 	guest_fd = open("/dev/mapper/sweep-qed", O_RDWR | O_DIRECT);
@@ -141,13 +156,7 @@ bool resume(void)
 
 bool reload(void)
 {
-	char parameters[128];
-
-	snprintf(parameters, sizeof(parameters),
-		 "/dev/mapper/sweep-lower %d commit_interval 3600000 error_if_no_space%s",
-		 run.plan.backed ? 5 : 3, run.plan.backed ? backing : "");
-	return mapper_load("sweep-qed", DM_DEVICE_RELOAD, run.size, "qed", parameters) &&
-	       resume();
+	return load(DM_DEVICE_RELOAD, run.size, "", 0) && resume();
 }
 
 void disarm(void)
@@ -155,4 +164,35 @@ void disarm(void)
 	if (!mapper_message("sweep-lower", "disarm") ||
 	    !mapper_message("sweep-below", "disarm"))
 		die("disarm");
+}
+
+/* A part of what is below */
+static void make_part(const char *name, uint64_t at, uint64_t nr)
+{
+	char parameters[64];
+
+	snprintf(parameters, sizeof(parameters), "/dev/mapper/sweep-below %ju", at);
+	if (!mapper_load(name, DM_DEVICE_CREATE, nr, "linear", parameters))
+		die(name);
+}
+
+void make_devices(const char *lower, const char *below)
+{
+	if (!mapper_load("sweep-lower", DM_DEVICE_CREATE, LOWER, "fault", lower) ||
+	    !mapper_load("sweep-below", DM_DEVICE_CREATE, BELOW_SECTORS, "fault", below))
+		die("the target fault");
+	make_part("sweep-raw", 0, GUEST);
+	make_part("sweep-near", FIRST_LAYER, LAYER);
+	make_part("sweep-far", SECOND_LAYER, LAYER);
+}
+
+void remove_devices(void)
+{
+	static const char * const names[] = {
+		"sweep-far", "sweep-near", "sweep-raw", "sweep-below", "sweep-lower",
+	};
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(names); i++)
+		mapper_simple(DM_DEVICE_REMOVE, names[i]);
 }

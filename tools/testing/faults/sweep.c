@@ -9,10 +9,10 @@
  *		flush, below
  *
  * Both devices are overwritten. Needs the targets qed and fault, as root. An image by
- * itself, and one over a backing file, which is on BELOW. In each run it is activated, used
- * in the same way, and closed, while the n-th read, write or flush of its device, or the
- * n-th read below, fails: with EIO or ENOSPC, once or from then on, and with the device
- * having done it nevertheless or not. Then
+ * itself, one over a backing file, and one over two images and that: what is below is all
+ * on BELOW. In each run it is activated, used in the same way, and closed, while the n-th
+ * read, write or flush of its device, or the n-th read below, fails: with EIO or ENOSPC,
+ * once or from then on, and with the device having done it nevertheless or not. Then
  *
  *  - nothing may have failed before the fault, nor, after it was over, unless the
  *    mode is ro; then all writes and flushes have to fail
@@ -25,6 +25,8 @@
  *    a write with FUA, which may be a flush as well
  *  - if the tables could not be scanned they are after the next resume
  *  - what was unmapped is free after a flush that has worked
+ *  - a failed read below has let only that fail which needed it, and that works when it is
+ *    tried again
  *  - all of the disk can be read as it was written
  *  - the image that is left, also if the device is dead from the end of the
  *    workload on, is in order, and has all that was flushed; see ../crash/judge.h
@@ -53,6 +55,13 @@ static const char * const errors[] = { "eio", "enospc" };
 static const char * const times[] = { "once", "on" };
 static const char * const fates[] = { "lost", "done" };
 
+static const struct plan images[] = {
+	{ .image = "ordered commits" },
+	{ .image = "unordered commits", .zeroed = true },
+	{ .image = "over a backing file", .under = RAW },
+	{ .image = "over two images", .under = LAYERS },
+};
+
 struct run run;
 static const char *lower, *below;	/* the devices */
 static int lower_fd = -1;
@@ -73,8 +82,7 @@ void wrong(const char *format, ...)
 
 	failures++;
 	fprintf(found, "#   %s: %s %u %s %s %s, %s: ",
-		plan->backed ? "over a backing" :
-		plan->zeroed ? "zeroed" : "ordered", classes[plan->class],
+		plan->image, classes[plan->class],
 		plan->nth, errors[plan->error], times[plan->time],
 		fates[plan->fate], plan->dies ? "then dead" : "then closed");
 	fprintf(found, "sector %ju, in step %d: ", run.sector, run.at);
@@ -176,15 +184,13 @@ static void begin(const struct plan *plan)
 	run.now = now;
 	run.size = GUEST;
 	run.at = -1;
-	/* the features, and the name of the backing file: four bytes somewhere */
-	put64(template + 16, plan->backed ? 5 : 0);
-	put64(template + 56, plan->backed ? 128 | 4ULL << 32 : 0);
+	choose_backing(plan->under);
 	contents_init(&run.contents);
 	for (i = 0; i < LOWER; i++)
 		initial[i] = contents_number(&run.contents,
 					     template + i * SECTOR_SIZE);
 	if (!judge_init(&run.judge, &run.contents, initial, LOWER, contents_below(),
-			plan->backed ? GUEST : 0, &run.guest, GROWN))
+			plan->under ? GUEST : 0, &run.guest, GROWN))
 		die("template");
 	expect_template();
 	if (pwrite(lower_fd, template, LOWER * SECTOR_SIZE, 0) !=
@@ -241,16 +247,16 @@ static bool try_plan(const struct plan *plan)
 }
 
 /* Each I/O of a class, in one of the ways or in all of them */
-static void sweep(unsigned int class, bool zeroed, bool backed, bool quick)
+static void sweep(const struct plan *image, unsigned int class, bool quick)
 {
 	unsigned int way, hit, nth = 0;
 	char name[64];
 
 	do {
-		struct plan plan = {
-			.class = class, .nth = ++nth, .zeroed = zeroed, .backed = backed,
-		};
+		struct plan plan = *image;
 
+		plan.class = class;
+		plan.nth = ++nth;
 		hit = 0;
 		for (way = 0; way < 16; way++) {
 			if (quick && way != nth * 5 % 16 && way != nth * 11 % 16)
@@ -262,8 +268,7 @@ static void sweep(unsigned int class, bool zeroed, bool backed, bool quick)
 			hit |= try_plan(&plan);
 		}
 	} while (hit);
-	snprintf(name, sizeof(name), "%s, each %s%s",
-		 backed ? "over a backing file" : zeroed ? "unordered commits" : "ordered commits",
+	snprintf(name, sizeof(name), "%s, each %s%s", image->image,
 		 class == BELOW ? "read " : "", classes[class]);
 	verdict(name, nth - 1);
 }
@@ -272,10 +277,11 @@ static void sweep(unsigned int class, bool zeroed, bool backed, bool quick)
  * The image at first: some tables, a piece of data in each, garbage in free space
  */
 /* Without any fault nothing may be wrong. */
-static void rehearse(bool zeroed, bool backed)
+static void rehearse(const struct plan *image)
 {
-	struct plan plan = { .class = WRITES, .zeroed = zeroed, .backed = backed };
+	struct plan plan = *image;
 
+	plan.class = WRITES;
 	begin(&plan);
 	if (!activate())
 		die("activate");
@@ -301,14 +307,12 @@ static void setup(void)
 		die(lower);
 	make_template();
 	make_below(below);
-	if (!mapper_load("sweep-lower", DM_DEVICE_CREATE, LOWER, "fault", lower) ||
-	    !mapper_load("sweep-below", DM_DEVICE_CREATE, GUEST, "fault", below))
-		die("the target fault");
+	make_devices(lower, below);
 }
 
 int main(int argc, char **argv)
 {
-	unsigned int class, way, verdicts = 0;
+	unsigned int class, i, verdicts = 0;
 	const char *only = NULL;
 	bool quick = false;
 	int option;
@@ -328,18 +332,16 @@ int main(int argc, char **argv)
 	lower = argv[optind];
 	below = argv[optind + 1];
 	setup();
-	/* ordered commits, then unordered ones, then over a backing file */
-	for (way = 0; way < 3; way++) {
-		rehearse(way == 1, way == 2);
-		for (class = READS; class <= (way == 2 ? BELOW : FLUSHES); class++) {
+	for (i = 0; i < ARRAY_SIZE(images); i++) {
+		rehearse(&images[i]);
+		for (class = READS; class <= (images[i].under ? BELOW : FLUSHES); class++) {
 			if (only && strcmp(only, classes[class]))
 				continue;
-			sweep(class, way == 1, way == 2, quick);
+			sweep(&images[i], class, quick);
 			verdicts++;
 		}
 	}
-	mapper_simple(DM_DEVICE_REMOVE, "sweep-below");
-	mapper_simple(DM_DEVICE_REMOVE, "sweep-lower");
+	remove_devices();
 	printf("# %u runs: %u ended read-only, %u were not activated, %u defects\n",
 	       runs, runs_ro, runs_inactive, failures);
 	printf("1..%u\n", verdicts);

@@ -12,6 +12,8 @@
 
 #include "../crash/judge.h"
 
+#define ARRAY_SIZE(a)	(sizeof(a) / sizeof((a)[0]))
+
 #define CLUSTER		8			/* sectors; 4 KiB */
 #define SPAN		(512 * CLUSTER)		/* that an L2 table maps */
 #define TABLES		24
@@ -24,10 +26,18 @@
 /* Which I/O fails */
 enum { READS, WRITES, FLUSHES, BELOW };
 
+/* What shows where the image has nothing */
+enum under {
+	ZEROES,
+	RAW,			/* a backing file */
+	LAYERS,			/* two images over such a file, of which the nearest is short */
+};
+
 struct plan {
+	const char *image;	/* its name */
 	unsigned int class, nth, error, time, fate;
 	bool zeroed;		/* commits without order */
-	bool backed;		/* there is a backing file */
+	enum under under;
 	bool dies;		/* at the end of the workload */
 };
 
@@ -73,6 +83,10 @@ void wrong(const char *format, ...);
 
 extern int guest_fd;
 
+/* What fails, over these devices; and parts of what is below. To be removed when all is done */
+void make_devices(const char *lower, const char *below);
+void remove_devices(void);
+
 /*
  * Let the nth I/O of a class fail, see target/dm-fault.c, or none. hits() returns how many
  * have failed by now, and sets the numbers of reads, writes and flushes, and in run where the
@@ -95,13 +109,20 @@ bool mode_is(const char *mode);
 bool is_known(void);
 
 /*
- * images.c: what is there at first. The image is @template, of LOWER sectors.
+ * images.c: what is there at first. The image is template, of LOWER sectors. What may be
+ * below it is on one device: raw content of the size of the guest's disk, and each layer.
  */
+
+#define LAYER		2048			/* sectors of a layer's device */
+#define FIRST_LAYER	GUEST			/* where it is: the nearest one */
+#define SECOND_LAYER	(FIRST_LAYER + LAYER)
+#define BELOW_SECTORS	(SECOND_LAYER + LAYER)
+#define FIRST_BELOW	61			/* version of sectors below, of three kinds */
 
 extern unsigned char *template;
 
-void put64(unsigned char *p, uint64_t value);
 void make_template(void);
+void choose_backing(enum under under);	/* for template */
 void make_below(const char *device);
 
 /* What shows where the image has nothing, by sector; NULL: zeroes */

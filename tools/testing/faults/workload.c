@@ -4,6 +4,7 @@
  */
 
 #define _GNU_SOURCE
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
@@ -17,8 +18,6 @@
 #include "../crash/stamp.h"
 #include "mapper.h"
 #include "sweep.h"
-
-#define ARRAY_SIZE(a)	(sizeof(a) / sizeof((a)[0]))
 
 /* The workload: what is done to which sectors of which span */
 enum what {
@@ -97,6 +96,7 @@ static const struct step {
 };
 
 #define NR_STEPS	ARRAY_SIZE(steps)
+static_assert(NR_STEPS + 2 <= FIRST_BELOW, "versions");
 
 unsigned char *buffer;
 
@@ -163,7 +163,7 @@ static bool unmap(enum what what, uint64_t from, uint64_t nr)
 static bool do_unmap(const struct step *step)
 {
 	uint64_t from = sector_of(step), to = from + step->nr, i;
-	bool sure = step->what != DISCARD || (is_known() && !run.plan.backed), ok;
+	bool sure = step->what != DISCARD || (is_known() && !run.plan.under), ok;
 	unsigned int count[3];
 
 	if (step->what == DISCARD) {
@@ -359,6 +359,23 @@ static bool makes_durable(const struct step *step)
 	return step->what == FLUSH || step->what == FUA || step->what == COMMIT;
 }
 
+/* A failed read below must not let anything else fail. */
+static bool reads_below(const struct step *step)
+{
+	switch (step->what) {
+	case READ:
+	case WRITE:
+	case FUA:
+	case PUNCH:
+	case ZERO:
+	case SUSPEND:
+	case RELOAD:
+		return true;
+	default:
+		return false;
+	}
+}
+
 /* What follows from the end of a step for the next ones */
 static void follow_loss(const struct step *step, bool ok, bool was_hit)
 {
@@ -398,6 +415,8 @@ static void judge_step(int nr, bool ok, bool was_hit, bool was_ro)
 	const struct step *step = &steps[nr];
 	bool flush = step->what == FLUSH || step->what == COMMIT;
 
+	if (run.plan.class == BELOW && !ok && !reads_below(step))
+		wrong("step %d has failed, and needs nothing from below", nr);
 	if (!was_ro && ok && makes_durable(step) && run.loss == GONE)
 		wrong("step %d has worked, though writes are lost", nr);
 	if (was_ro && step->what != RELOAD && ok == writes(step))
@@ -482,6 +501,13 @@ void scan_again(void)
 		wrong("it is not known what is free, after a resume");
 }
 
+/* What a failed read below has stopped is as it was: it works now. */
+static void do_again(unsigned int nr)
+{
+	if (steps[nr].what != SUSPEND && steps[nr].what != RELOAD && !do_step(nr))
+		wrong("step %u has failed again", nr);
+}
+
 void workload(void)
 {
 	unsigned int nr;
@@ -498,8 +524,10 @@ void workload(void)
 		look(nr, ok);
 		judge_step(nr, ok, was_hit, was_ro);
 		follow_loss(&steps[nr], ok, was_hit);
-		if (steps[nr].what == RELOAD && run.hit)
+		if (steps[nr].what == RELOAD && run.hit && run.plan.class != BELOW)
 			may_be_older();
+		if (!ok && run.plan.class == BELOW && run.over)
+			do_again(nr);
 		/* the device may have stayed suspended */
 		if (!ok && !writes(&steps[nr]) && steps[nr].what != READ) {
 			disarm();
