@@ -2,12 +2,13 @@
 /*
  * memory - fail each allocation of memory in the life of a mapping
  *
- * Usage: memory DEVICE [STEP N]
+ * Usage: memory DEVICE LAYER BASE [IMAGE STEP N]
  *
  * With STEP, a number from 0 on, only its allocation N is tried.
  *
- * DEVICE is overwritten. Needs a kernel with fault injection, its debugfs files
- * set up, and the target qed. An image is activated, used, and closed, over and
+ * All devices are overwritten. Needs a kernel with fault injection, its debugfs files set
+ * up, and the target qed. An image by itself (IMAGE is 0), and one over another one, on
+ * LAYER, over what is raw on BASE (IMAGE is 1), is activated, used, and closed, over and
  * over. Each time one more allocation fails, of those that the kernel makes for one
  * of the steps in our name: what it makes in the name of a worker is for the
  * caller to fail. The step may fail, then; again, without a fault, it must not. What
@@ -31,6 +32,8 @@
 
 #include "mapper.h"
 
+#define ARRAY_SIZE(a)	(sizeof(a) / sizeof((a)[0]))
+
 #define CLUSTER		4096
 #define GUEST		(24 << 20)	/* bytes */
 #define GROWN		(GUEST + (4 << 20))
@@ -40,7 +43,10 @@
 #define NAME		"memory-qed"
 #define PATH		"/dev/mapper/" NAME
 
-static const char *lower;
+#define NOTHING_ABOVE	0x66		/* all bytes of what is below */
+
+static const char *lower, *layer, *base;
+static bool backed;			/* the image is over them */
 static unsigned char *page, *buffer;
 static int guest = -1, lower_fd = -1, nth_fd = -1;
 static unsigned int defects;
@@ -77,10 +83,12 @@ static bool is_pending(void)
 
 static bool parameters(int type)
 {
-	char text[128];
+	char text[256], below[128] = "";
 
-	snprintf(text, sizeof(text), "%s 4 commit_interval 3600000 cache_kib 64",
-		 lower);
+	if (backed)
+		snprintf(below, sizeof(below), "layer %s backing %s", layer, base);
+	snprintf(text, sizeof(text), "%s %d commit_interval 3600000 cache_kib 64 %s",
+		 lower, backed ? 8 : 4, below);
 	return mapper_load(NAME, type, GUEST / 512, "qed", text);
 }
 
@@ -167,14 +175,20 @@ static bool write_last(void)
 	return write_at(12 << 20, 1024, 5, 0);
 }
 
+/* Of what nobody has written */
+static bool read_untouched(off_t offset, size_t length)
+{
+	return read_at(offset, length, backed ? NOTHING_ABOVE : 0);
+}
+
 static bool read_all(void)
 {
 	return read_at(0, CLUSTER, 1) && read_at(CLUSTER, CLUSTER, 3) &&
 	       read_at(2 * CLUSTER, CLUSTER, 1) &&
-	       read_at(4 << 20, 512, 0) && read_at((4 << 20) + 512, 1024, 2) &&
-	       read_at((4 << 20) + 1536, 512, 0) && read_at(8 << 20, 512, 4) &&
-	       read_at((8 << 20) + 512, CLUSTER - 512, 0) &&
-	       read_at(16 << 20, 65536, 0);
+	       read_untouched(4 << 20, 512) && read_at((4 << 20) + 512, 1024, 2) &&
+	       read_untouched((4 << 20) + 1536, 512) && read_at(8 << 20, 512, 4) &&
+	       read_untouched((8 << 20) + 512, CLUSTER - 512) &&
+	       read_untouched(16 << 20, 65536);
 }
 
 static bool read_end(void)
@@ -294,8 +308,6 @@ static const struct step {
 	{ "remove", remove_device },
 };
 
-#define ARRAY_SIZE(a)	(sizeof(a) / sizeof((a)[0]))
-
 static void put64(unsigned char *p, uint64_t value)
 {
 	unsigned int i;
@@ -304,29 +316,85 @@ static void put64(unsigned char *p, uint64_t value)
 		p[i] = value >> (8 * i);
 }
 
-/* Free space is not zero, so that new clusters have to be filled. */
-static void make_garbage(void)
+static void put(int fd, const unsigned char *cluster, off_t at)
+{
+	if (pwrite(fd, cluster, CLUSTER, at) != CLUSTER)
+		die("a device");
+}
+
+static void fill(int fd, off_t from, off_t to, unsigned char byte)
 {
 	off_t at;
 
-	memset(buffer, 0xa5, CLUSTER);
-	for (at = 2 * CLUSTER; at < LOWER; at += CLUSTER)
-		if (pwrite(lower_fd, buffer, CLUSTER, at) != CLUSTER)
-			die(lower);
+	memset(buffer, byte, CLUSTER);
+	for (at = from; at < to; at += CLUSTER)
+		put(fd, buffer, at);
+}
+
+/* A header, and an L1 table in page */
+static void put_image(int fd, unsigned int features)
+{
+	put(fd, page, CLUSTER);
+	memset(page, 0, CLUSTER);
+	memcpy(page, "QED", 3);
+	put64(page + 4, CLUSTER | 1ULL << 32);
+	put64(page + 12, 1);
+	put64(page + 16, features);
+	put64(page + 40, CLUSTER);
+	put64(page + 48, GUEST);
+	/* a name of four bytes, somewhere */
+	put64(page + 56, features ? 128 | 4ULL << 32 : 0);
+	put(fd, page, 0);
 }
 
 static void make_image(void)
 {
 	memset(page, 0, CLUSTER);
-	if (pwrite(lower_fd, page, CLUSTER, CLUSTER) != CLUSTER)
-		die(lower);
-	memcpy(page, "QED", 3);
-	put64(page + 4, CLUSTER | 1ULL << 32);
-	put64(page + 12, 1);
-	put64(page + 40, CLUSTER);
-	put64(page + 48, GUEST);
-	if (pwrite(lower_fd, page, CLUSTER, 0) != CLUSTER)
-		die(lower);
+	put_image(lower_fd, backed ? 1 : 0);
+}
+
+/* The layer has the cluster at 4 MiB, and a part of what is read at 16 MiB. */
+static void make_layer(int fd)
+{
+	static const off_t guest[] = { 4 << 20, 16 << 20, (16 << 20) + 3 * CLUSTER };
+	const unsigned int entries = CLUSTER / 8;
+	unsigned char table[CLUSTER], l1[CLUSTER] = { 0 };
+	off_t next = 2 * CLUSTER, table_at = 0, last = -1;
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(guest); i++) {
+		off_t cluster = guest[i] / CLUSTER, nr = cluster / entries;
+
+		if (nr != last) {
+			memset(table, 0, CLUSTER);
+			table_at = next;
+			put64(l1 + 8 * nr, table_at);
+			next += CLUSTER;
+			last = nr;
+		}
+		put64(table + 8 * (cluster % entries), next);
+		memcpy(page, table, CLUSTER);
+		put(fd, page, table_at);
+		fill(fd, next, next + CLUSTER, NOTHING_ABOVE);
+		next += CLUSTER;
+	}
+	memcpy(page, l1, CLUSTER);
+	put_image(fd, 1 | 4);
+}
+
+/* What is below; and free space is not zero, so that new clusters have to be filled. */
+static void make_devices(void)
+{
+	int layer_fd = open(layer, O_RDWR | O_DIRECT), base_fd = open(base, O_RDWR | O_DIRECT);
+
+	lower_fd = open(lower, O_RDWR | O_DIRECT);
+	if (lower_fd < 0 || layer_fd < 0 || base_fd < 0)
+		die("a device");
+	fill(lower_fd, 2 * CLUSTER, LOWER, 0xa5);
+	fill(base_fd, 0, GUEST, NOTHING_ABOVE);
+	make_layer(layer_fd);
+	close(layer_fd);
+	close(base_fd);
 }
 
 static void wrong(const char *step, unsigned int nth, const char *what)
@@ -371,31 +439,12 @@ static bool live(unsigned int faulty, unsigned int nth, unsigned int *failed)
 	return came;
 }
 
-int main(int argc, char **argv)
+/* Each allocation of each step */
+static void sweep(void)
 {
-	unsigned int i, nr = 0, before;
+	static unsigned int nr;
+	unsigned int i, before;
 
-	if (argc != 2 && argc != 4) {
-		fprintf(stderr, "usage: memory DEVICE [STEP N]\n");
-		return 2;
-	}
-	lower = argv[1];
-	mapper_init();
-	lower_fd = open(lower, O_RDWR | O_DIRECT);
-	if (lower_fd < 0 || posix_memalign((void **)&page, 4096, CLUSTER) ||
-	    posix_memalign((void **)&buffer, 4096, 65536))
-		die(lower);
-	nth_fd = open("/proc/thread-self/fail-nth", O_RDWR);
-	if (nth_fd < 0)
-		die("/proc/thread-self/fail-nth");
-	setvbuf(stdout, NULL, _IOLBF, 0);
-	make_garbage();
-	/* without any fault, and all of this program's pages are there */
-	live(0, 0, &before);
-	if (argc == 4) {
-		live(atoi(argv[2]), atoi(argv[3]), &before);
-		return !!defects;
-	}
 	for (i = 0; i < ARRAY_SIZE(steps); i++) {
 		/* what has been tried each: to activate, before the first use */
 		unsigned int stride = steps[i].run == resume && i > 1 ? 16 : 1;
@@ -407,10 +456,45 @@ int main(int argc, char **argv)
 		for (nth = 1; live(i, nth, &failed); nth += stride, tried++)
 			if (nth > MAX_NTH)
 				wrong(steps[i].name, nth, "no end"), exit(1);
-		printf("%sok %u %s: %u allocations fail, %u of them let it fail\n",
-		       defects > before ? "not " : "", ++nr, steps[i].name,
-		       tried, failed);
+		printf("%sok %u %s%s: %u allocations fail, %u of them let it fail\n",
+		       defects > before ? "not " : "", ++nr, backed ? "over images: " : "",
+		       steps[i].name, tried, failed);
 	}
-	printf("1..%u\n", nr);
+	if (backed)
+		printf("1..%u\n", nr);
+}
+
+int main(int argc, char **argv)
+{
+	unsigned int failed;
+
+	if (argc != 4 && argc != 7) {
+		fprintf(stderr, "usage: memory DEVICE LAYER BASE [IMAGE STEP N]\n");
+		return 2;
+	}
+	lower = argv[1];
+	layer = argv[2];
+	base = argv[3];
+	mapper_init();
+	if (posix_memalign((void **)&page, 4096, CLUSTER) ||
+	    posix_memalign((void **)&buffer, 4096, 65536))
+		die("memory");
+	nth_fd = open("/proc/thread-self/fail-nth", O_RDWR);
+	if (nth_fd < 0)
+		die("/proc/thread-self/fail-nth");
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	make_devices();
+	if (argc == 7) {
+		backed = atoi(argv[4]);
+		live(0, 0, &failed);
+		live(atoi(argv[5]), atoi(argv[6]), &failed);
+		return !!defects;
+	}
+	do {
+		/* without any fault, and all of this program's pages are there */
+		live(0, 0, &failed);
+		sweep();
+		backed = !backed;
+	} while (backed);
 	return !!defects;
 }
