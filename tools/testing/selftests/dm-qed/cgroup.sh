@@ -6,6 +6,8 @@
 
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
+# shellcheck source=overlay.sh
+. "$(dirname "$0")/overlay.sh"
 
 c=65536
 group=					# its folder
@@ -80,10 +82,7 @@ t_below() {
 	below=$dev
 	null a 64
 	disk=$dev
-	image "$disk" $((32 * mb)) "$1" 1
-	# a backing file, with a name of four bytes
-	blk poke "$disk" 16 5
-	blk poke "$disk" 56 $((128 | 4 << 32))
+	above "$disk" $((32 * mb)) "$1" 1
 	qed q "$disk" backing "$below" commit_interval 3600000
 	for ((i = 0; i < 4; i++)); do
 		writes+=("write:$((i * $1 + 512)):512:1")

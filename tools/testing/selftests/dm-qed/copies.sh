@@ -132,10 +132,7 @@ t_full() {
 	below=$dev
 	full 90 400
 	disk=$dev
-	image "$disk" $((8 * mb)) "$1" 1
-	# a backing file with a name of four bytes
-	blk poke "$disk" 16 5
-	blk poke "$disk" 56 $((128 | 4 << 32))
+	above "$disk" $((8 * mb)) "$1" 1
 	# for the table, and a part of the cluster
 	fill_pool "$disk" $((90 - $1 / c - $2)) 400
 	over

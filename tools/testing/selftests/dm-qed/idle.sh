@@ -5,6 +5,8 @@
 
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
+# shellcheck source=overlay.sh
+. "$(dirname "$0")/overlay.sh"
 
 many=32
 layers=()
@@ -24,7 +26,7 @@ taken() {
 		/proc/meminfo /proc/zoneinfo
 }
 
-# idle TARGET: sets $each to the KiB that one of many such devices takes
+# idle linear|qed|clone: sets $each to the KiB that one of many such devices takes
 idle() {
 	local i before
 
@@ -33,6 +35,7 @@ idle() {
 		case $1 in
 		linear) dm "q$i" "0 $((6 * mb / 512)) linear ${layers[i]} 0" ;;
 		qed) qed "q$i" "${layers[i]}" ;;
+		clone) qed "q$i" "${layers[i]}" layer "$below" ;;
 		esac
 	done
 	each=$((($(taken) - before) / many))
@@ -60,6 +63,26 @@ t_memory() {
 	idle qed
 	at_least "$each" "$linear" "KiB of an idle device"
 	at_most $((each - linear)) 200 "KiB of an idle device, above a linear one's"
+	clones
+	at_least "$each" "$linear" "KiB of an image over another one"
+	at_most $((each - linear)) 200 "KiB of an image over another one, above a linear device's"
+}
+
+# clones: the same for images over one that is there already
+clones() {
+	local lower
+
+	truncate -s 7M "$tmp/golden"
+	image "$tmp/golden" $((6 * mb))
+	loop "$tmp/golden" ro
+	below=$dev
+	truncate -s 8M "$tmp/first"
+	for lower in "$tmp/first" "${layers[@]}"; do
+		above "$lower" $((6 * mb))
+	done
+	loop "$tmp/first"
+	qed first "$dev" layer "$below"
+	idle clone
 }
 
 # t_cache MIB CLUSTER TABLE KIB: the cache that a disk gets

@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Images over a backing file that is full, and what they should read as: for backing.sh,
-# copies.sh and chain.sh.
+# Images over a backing file that is full, and what they should read as: for what tests images
+# over others.
 
 # shellcheck disable=SC2034	# not each of them uses all
 base=					# the backing file
@@ -38,6 +38,13 @@ overlay() {
 	loop "$base" ro
 	below=$dev
 	attach
+}
+
+# above FILE BYTES [CLUSTER [TABLE]]: an empty image over something, without a name for it that
+# anybody could follow
+above() {
+	image "$1" "$2" "${3:-65536}" "${4:-4}" 1
+	blk poke "$1" 56 $((128 | 4 << 32))
 }
 
 attach() {
