@@ -55,6 +55,8 @@ static const struct rule {
 	{ 'A', NUMBER, &opt.whole_percent, "PERCENT",
 	  "discards and zeroes of whole units (default: 50)" },
 	{ 'd', FLAG, &opt.no_zeroes, "", "no zeroes, only discards" },
+	{ 'z', FLAG, &opt.no_discards, "",
+	  "no discards, only zeroes: over others a discard may show what is below" },
 	{ 'k', TEXT, &opt.kinds, "KINDS",
 	  "a letter for each unit, repeated: '-' is never unmapped" },
 	{ 'R', FLAG, &opt.races, "", "writes may overlap: nothing is locked" },

@@ -284,6 +284,8 @@ static void unmap_range(unsigned int how, __u64 start, unsigned int nr,
 /* For unmap() */
 static unsigned int choose_how(__u64 *rnd)
 {
+	if (opt.no_discards)
+		return 1 + below(rnd, 2);
 	return opt.no_zeroes ? 0 : below(rnd, 3);
 }
 

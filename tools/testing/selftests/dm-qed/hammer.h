@@ -37,6 +37,7 @@ struct hammer_options {
 	bool races;
 	bool pattern;
 	bool no_zeroes;
+	bool no_discards;
 	bool may_tear;
 	bool verify;
 	bool crashed;
