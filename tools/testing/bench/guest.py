@@ -9,6 +9,7 @@ import contextlib
 import fcntl
 import glob
 import json
+import mmap
 import os
 import random
 import shutil
@@ -105,6 +106,23 @@ def dm_ask(number, name, flags=0, target=None):
     return buffer
 
 
+class Device:
+    """A device that is made in steps, each of which is one ioctl."""
+
+    def __init__(self, name, target):
+        self.name = name
+        begun = dm_ask(DM_CREATE, name)
+        dev = DM_HEAD.unpack_from(begun)[10]
+        # as the kernel packs it for ioctls
+        self.path = "/dev/dm-%d" % ((dev & 0xff) | (dev >> 12 & 0xfff00))
+        dm_ask(DM_LOAD, name, target=target)
+        dm_ask(DM_SUSPEND, name)
+
+    def remove(self):
+        """A scan may be going on."""
+        dm_ask(DM_REMOVE, self.name)
+
+
 def dm_pause(name):
     """Seconds from the begin of a suspend to the end of the resume."""
     start = time.monotonic()
@@ -120,6 +138,25 @@ def dm_status(name):
     start, length, _, _, kind = DM_SPEC.unpack_from(buffer, where)
     text = bytes(buffer[where + DM_SPEC.size:]).split(b"\0")[0]
     return "%d %d %s %s" % (start, length, kind.rstrip(b"\0").decode(), text.decode())
+
+
+def free_kib():
+    """What the kernel has left, when it has given up what it need not keep."""
+    run("sync")
+    put("/proc/sys/vm/drop_caches", 3)
+    with open("/proc/meminfo", encoding="ascii") as meminfo:
+        words = dict(line.split(":") for line in meminfo)
+    return int(words["MemFree"].split()[0])
+
+
+def write_direct(path, content):
+    """Put this at the begin of a device, past all caches."""
+    buffer = mmap.mmap(-1, len(content))
+    buffer[:] = content
+    fd = os.open(path, os.O_WRONLY | os.O_DIRECT)
+    if os.pwrite(fd, buffer, 0) != len(content):
+        sys.exit(path + ": written in part")
+    os.close(fd)
 
 
 def write_zeroes(path, mib):
@@ -496,13 +533,13 @@ def shuffled(clusters, seed):
     return clusters
 
 
-def fio(*jobs, **common):
-    """Run fio's jobs, dicts of options, one after another; what it says of each of them."""
+def fio(*jobs, together=False, **common):
+    """Run fio's jobs, dicts of options, one after another or not; what it says of each of them."""
     out = SCRATCH + "/fio.json"
     words = ["fio", "--output-format=json", "--output=" + out]
     words += ["--%s=%s" % option for option in dict({"direct": 1, "bs": "4k"}, **common).items()]
     for number, options in enumerate(jobs):
-        words += ["--name=job%d" % number] + ["--stonewall"] * bool(number)
+        words += ["--name=job%d" % number] + ["--stonewall"] * (number > 0 and not together)
         words += ["--%s=%s" % option for option in options.items()]
     run(*words, cwd=SCRATCH)
     with open(out, encoding="utf-8") as file:

@@ -244,8 +244,24 @@ ABOVE_LINEAR = 250
 ABSOLUTE = "6.1"                # what the bounds that compare with nothing are for
 ALLOCATE = 13600
 CHAIN = {"5": 6300}             # by the number of images
+DEEPER = 160                    # for each image more
 PAUSE = 2000                    # us, above dm-linear's
 ACTIVATION = 1.5                # the largest image against the smallest
+
+
+def chain_rows(group, kernel, boots):
+    """The rows of reads through images over each other, beside as many dm-linear."""
+    chains = {stack: [boot[stack]["chain"] for boot in boots] for stack in ("dm-qed", "dm-linear")}
+    depths = list(chains["dm-qed"][0])
+    for depth in depths:
+        yield Row(group, "read through %s images" % depth, 0,
+                  ("<=", CHAIN[depth]) if kernel == ABSOLUTE and depth in CHAIN else None,
+                  {stack: [chain[depth] for chain in values]
+                   for stack, values in chains.items() if depth in values[0]})
+    low, high = (edge(depths, key=int) for edge in (min, max))
+    yield Row(group, "... for each image more", 0, ("<=", DEEPER),
+              {stack: [(chain[high] - chain[low]) / (int(high) - int(low)) for chain in values]
+               for stack, values in chains.items() if high in values[0]})
 
 
 def instruction_rows(kernel, boots):
@@ -268,10 +284,7 @@ def instruction_rows(kernel, boots):
                     ("<=", ALLOCATE) if kernel == ABSOLUTE else None,
                     {stack: [boot[stack]["allocate"] for boot in boots]
                      for stack in boots[0] if stack != "raw"}, void))
-    for depth in boots[0]["dm-qed"]["chain"]:
-        rows.append(Row(group, "read through %s images" % depth, 0,
-                        ("<=", CHAIN[depth]) if kernel == ABSOLUTE and depth in CHAIN else None,
-                        {"dm-qed": [boot["dm-qed"]["chain"][depth] for boot in boots]}))
+    rows += chain_rows(group, kernel, boots)
     rows.append(Row(group, "suspend and resume when idle, us, above dm-linear", 0,
                     ("<=", PAUSE),
                     {stack: [boot[stack]["pause"] - boot["dm-linear"]["pause"] for boot in boots]

@@ -101,6 +101,18 @@ class Chain(guest.Qed):
             guest.run("dmsetup", "remove", "--retry", name)
 
 
+class Linears(guest.Stack):
+    """So many dm-linear over each other, on the last disk."""
+
+    name = "dm-linear, stacked"
+
+    def start(self):
+        self.path = self.lower[-1]
+        for level in range(len(self.disks)):
+            self.path = self.dm("level%d" % level, "0 %d linear %s 0" % (
+                self.size // SECTOR, self.path))
+
+
 class SmallOverlay(Overlay):
     """... with small clusters."""
 
