@@ -41,7 +41,7 @@ struct range {
 	u64 offset, length;
 };
 
-/* A guest cluster that reads as something else than zeroes */
+/* A guest cluster that reads as something else than zeroes, or than what is below */
 struct view_entry {
 	u64 guest, entry, content;
 };
@@ -64,6 +64,7 @@ struct seen {
 /* These change places: a copy would take as long as a check */
 static struct view views[2], *before = &views[0], *after = &views[1];
 static struct seen seen, seen_again;
+static bool backed;			/* the image has a backing file: holes are no zeroes */
 
 static void check(bool condition, const char *what)
 {
@@ -298,23 +299,27 @@ static void spoil_header(struct input *input, struct qed_header *header)
  */
 static void make_image(struct input *input)
 {
-	static const char zeroes[8192];
+	static const char zeroes[8192], name[4] = "base";
 	u32 flags = take(input, 1), clusters = take(input, 1) % MAX_CLUSTERS + 1;
 	u64 cluster_size = flags & 1 ? 8192 : 4096, table_size = 1U << (flags >> 1 & 1);
 	u64 entries = table_size * cluster_size / 8, header_size = 1 + (flags >> 2 & 1);
 	u64 l1 = (header_size + (flags >> 3 & 1)) * cluster_size, at, i;
-	struct qed_header header = {
+	struct qed_disk_record record;
+	struct qed_header header;
+
+	backed = flags >> 5 == 6;
+	header = (struct qed_header){
 		.magic = htole32(QED_MAGIC),
 		.cluster_size = htole32(cluster_size),
 		.table_size = htole32(table_size),
 		.header_size = htole32(header_size),
-		.features = htole64(flags >> 4 & 1 ? QED_F_NEED_CHECK : 0),
+		.features = htole64((flags >> 4 & 1 ? QED_F_NEED_CHECK : 0) |
+				    (backed ? QED_F_BACKING_FILE : 0)),
 		.l1_table_offset = htole64(l1),
 		.image_size = htole64((entries * 2 + 100) * cluster_size - 512),
+		.backing_filename_offset = htole32(backed ? sizeof(header) : 0),
+		.backing_filename_size = htole32(backed ? sizeof(name) : 0),
 	};
-
-	struct qed_disk_record record;
-
 	disk.read_only = false;
 	disk_resize(0);
 	for (i = 0; i < clusters; i++)
@@ -324,6 +329,8 @@ static void make_image(struct input *input)
 		put(QED_RECORD_OFFSET, &record, sizeof(record));
 		header.autoclear_features = htole64(QED_AF_RECORD);
 	}
+	if (backed)
+		put(sizeof(header), name, sizeof(name));
 	for (i = 0; i < table_size; i++)
 		put(l1 + i * cluster_size, zeroes, cluster_size);
 	while (input->left) {
@@ -409,10 +416,10 @@ static void view_table(struct view *view, const struct qed_image *img, u64 l1_in
 		if (guest >= img->image_size)
 			return;
 		entry = get(table + i * 8);
-		if (entry <= 1 || !is_cluster(img, entry, 1, end))
+		if (entry != 1 && !is_cluster(img, entry, 1, end))
 			continue;
-		content = get(entry);
-		if (!content)
+		content = entry == 1 ? 0 : get(entry);
+		if (!content && !backed)
 			continue;
 		if (view->nr == MAX_VIEW) {
 			view->too_large = true;

@@ -14,7 +14,7 @@ read afterwards, byte by byte.  Only these may be lost, and have to be named:
 import bisect
 import struct
 
-from reader import DATA, F_NEED_CHECK, HEADER, UNALLOCATED, WRONG, ZERO, Geometry, Reader
+from reader import DATA, F_BACKING, F_NEED_CHECK, HEADER, UNALLOCATED, WRONG, ZERO, Geometry, Reader
 
 
 class Wrong(Exception):
@@ -65,6 +65,8 @@ def same_header(old, new, findings):
         true(one[place] == two[place] or field in named, "%s was 0x%x, is 0x%x, is not named",
              field, one[place], two[place])
     true(old[HEADER.size:512] == new[HEADER.size:512], "what follows the header has changed")
+    true((one[4] ^ two[4]) & ~F_NEED_CHECK == 0 and one[9:] == two[9:] or "features" in named or
+         "magic" in named, "the header has another backing file")
     if Geometry(old).size_is_legal():
         true(one[8] == two[8], "a legal size of the disk was changed")
 
@@ -171,9 +173,13 @@ def same_bytes(old, new, what):
     def content(view, guest):
         if view.kind(guest) == DATA:
             data = view.content(guest)
-            return data if any(data) else None
+            return data if any(data) else nothing
+        if view.kind(guest) == ZERO:
+            return nothing
         return "wrong" if view.kind(guest) == WRONG else None
 
+    # over a backing file it is not the same as no cluster
+    nothing = "zeroes" if old.geo.features & F_BACKING else None
     true(old.geo.size == new.geo.size, "%s: another size", what)
     for guest in sorted(set(old.maps) | set(new.maps)):
         true(content(old, guest) == content(new, guest), "%s: guest 0x%x is lost", what,

@@ -12,7 +12,7 @@ FIELDS = ("magic", "cluster_size", "table_size", "header_size", "features", "com
           "backing_filename_size")
 HEADER = struct.Struct("<4I5Q2I")
 MAGIC = 0x00444551
-F_NEED_CHECK = 2
+F_BACKING, F_NEED_CHECK, F_NO_PROBE = 1, 2, 4
 MOST = (1 << 63) - 512                 # bytes, of a guest's disk
 
 UNALLOCATED, ZERO, DATA, WRONG = "unallocated", "zero", "data", "wrong"
@@ -167,6 +167,8 @@ class Reader:
         return found
 
     def raw(self):
-        """The guest's disk, {offset: bytes} of what is not zero."""
-        return {guest * self.geo.cluster: self.content(guest)
-                for guest, (kind, _) in self.maps.items() if kind == DATA}
+        """The guest's disk, {offset: bytes} of what is not as below it, or zero."""
+        return {guest * self.geo.cluster: self.content(guest) if kind == DATA else
+                bytes(min(self.geo.cluster, self.geo.size - guest * self.geo.cluster))
+                for guest, (kind, _) in self.maps.items()
+                if kind == DATA or (kind == ZERO and self.geo.features & F_BACKING)}

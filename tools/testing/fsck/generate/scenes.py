@@ -8,12 +8,13 @@ is what a guest may write: also what looks like a table.  Then one to four thing
 import random
 import struct
 
-from reader import F_NEED_CHECK, FIELDS, HEADER, MAGIC
+from reader import F_BACKING, F_NEED_CHECK, F_NO_PROBE, FIELDS, HEADER, MAGIC
 
 TOP = (1 << 64) - 1
 # offsets of what a damage changes
 PLACE = {"header_size": (12, "<I"), "features": (16, "<Q"), "l1_table_offset": (40, "<Q"),
          "image_size": (48, "<Q")}
+BACKING = b"base"                      # the name of a backing file
 GEOMETRIES = ([(4096, 1), (4096, 2), (4096, 4), (4096, 2), (4096, 4), (4096, 8), (8192, 2),
                (4096, 16), (8192, 4), (16384, 2)] * 4 + [(65536, 4), (65536, 1)])
 
@@ -37,6 +38,8 @@ class Scene:
         self.data = bytearray()
         self.tables, self.mapped, self.free = {}, {}, []
         self.l1 = self.age()
+        if seed % 4 == 2:
+            self.put_over()
         self.before = bytes(self.data)
         self.say("scene %d: clusters of %d, tables of %d, %d tables, %d clusters in the file",
                  seed, self.cluster, self.table_clusters, len(self.tables),
@@ -158,6 +161,13 @@ class Scene:
         self.put_entry(self.tables[index], number, at)
         self.mapped[guest] = at
 
+    def put_over(self):
+        """It gets a backing file that is raw: what has no cluster is no zeroes then."""
+        at = HEADER.size + self.cluster // 2 * (self.rng.randrange(4) == 0)
+        self.put(at, BACKING)
+        self.put(56, struct.pack("<2I", at, len(BACKING)))
+        self.set_header("features", F_BACKING | F_NO_PROBE)
+
     # What happens to it
 
     def damage(self):
@@ -172,12 +182,16 @@ class Scene:
         for _ in range(rng.choice((1, 1, 2, 2, 3, 4))):
             rng.choice(steps)()
         if self.chance(30):
-            self.set_header("features", F_NEED_CHECK)
+            self.need_check()
+
+    def need_check(self):
+        """Whoever had it has not closed it."""
+        self.set_header("features", self.header("features") | F_NEED_CHECK)
 
     def lose(self):
         """What a disk, or a crash, loses: a sector of the L1 table, or the size."""
         self.lost = True
-        self.set_header("features", F_NEED_CHECK)
+        self.need_check()
         if self.chance(80):
             first = self.l1 + self.rng.choice((0, 0, 0, 512))
             length = min(self.rng.choice((512, 512, 512, 4096)),
