@@ -31,7 +31,7 @@ struct qed_base {
 	struct list_head list;
 	unsigned int refs;
 	/*
-	 * Protects users, and serialises reads of the header with load and unload. Not one
+	 * Protects users, and serialises load and unload with reads of the header before. Not one
 	 * for all images: the device of one may be suspended, and be over another one.
 	 * Nobody who has it may allocate memory that could have to be written to a device
 	 * of ours, for that may wait for it to be resumed.
@@ -204,8 +204,9 @@ void qed_base_put(struct qed_base *base)
 		destroy_base(base);
 }
 
-int qed_base_load(struct qed_base *base, const void *device,
-		  struct qed_base_state *state)
+/* Sets @others to whether others have it loaded. */
+static int load_base(struct qed_base *base, const void *device,
+		     struct qed_base_state *state, bool *others)
 {
 	/* Whether the table has something for what is below it is for the caller to see. */
 	struct qed_load_args args = {
@@ -217,12 +218,28 @@ int qed_base_load(struct qed_base *base, const void *device,
 	int r = 0;
 
 	mutex_lock(&base->mutex);
-	if (!base->users)
+	*others = base->users;
+	if (!*others)
 		r = qed_meta_load(base->meta, &args);
 	if (!r)
 		base->users++;
 	get_state(base, state);
 	mutex_unlock(&base->mutex);
+	return r;
+}
+
+int qed_base_load(struct qed_base *base, const void *device,
+		  struct qed_base_state *state)
+{
+	bool others;
+	int r = load_base(base, device, state, &others);
+
+	if (r || !others)
+		return r;
+	/* Without the mutex: its device may be suspended, and others have to come to an end. */
+	r = qed_meta_is_as_loaded(base->meta);
+	if (r)
+		qed_base_unload(base);
 	return r;
 }
 

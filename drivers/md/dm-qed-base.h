@@ -42,7 +42,8 @@ void qed_base_put(struct qed_base *base);
  *
  * Context: Process context, may sleep.
  * Return: 0, or an error like qed_meta_load(), -EBUSY if another device of this host writes to
- * the image by another path: then it is not loaded for this caller.
+ * the image by another path, or somebody has written to it since others have loaded it: then
+ * it is not loaded for this caller.
  */
 int qed_base_load(struct qed_base *base, const void *device,
 		  struct qed_base_state *state);

@@ -392,6 +392,16 @@ static int header_is_loaded(struct qed_meta *meta)
 	return -EBUSY;
 }
 
+int qed_meta_is_as_loaded(struct qed_meta *meta)
+{
+	int r;
+
+	mutex_lock(&meta->header_mutex);
+	r = header_is_loaded(meta);
+	mutex_unlock(&meta->header_mutex);
+	return r;
+}
+
 /* Caller holds header_mutex, and nobody else of this host takes the image. */
 static int header_take(struct qed_meta *meta, bool *put_off)
 {

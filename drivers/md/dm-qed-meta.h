@@ -167,6 +167,17 @@ struct qed_meta *qed_meta_create(struct block_device *bdev,
 				 u64 zero_ahead, char **error);
 /* Read and validate the header again. It must not be loaded. Context and result as above. */
 int qed_meta_reread(struct qed_meta *meta, char **error);
+
+/**
+ * qed_meta_is_as_loaded() - is the header still as it was when the image was loaded?
+ * @meta: the metadata, loaded to be read only
+ *
+ * If not its tables may be others than those in memory, too. The log tells.
+ *
+ * Context: Process context, may sleep.
+ * Return: 0, -EBUSY if somebody has written it, or the error of the device.
+ */
+int qed_meta_is_as_loaded(struct qed_meta *meta);
 void qed_meta_destroy(struct qed_meta *meta);
 
 /**

@@ -181,7 +181,7 @@ t_shared() {
 	qed o "$other" "${line[@]}"
 	io "$dev" "read:0:4096:1" "write:0:512:2" "read:512:512:1"
 	io_end "$lower"
-	is "$reads" 2 "the number of reads for a read and a copy"
+	is "$reads" 3 "the number of reads of the header, for a read and a copy"
 	io "$first" "read:0:$((4 * c)):1"
 	# whoever has loaded them first goes first
 	dm_remove q
@@ -473,6 +473,40 @@ t_paths() {
 	io "$dev" "read:0:$c:1"
 }
 
+# What somebody writes to by another path, though others read it already, no one more is to read: the
+# tables are those from before.
+t_written() {
+	local other
+
+	readonly=
+	images 0 $((4 * c)):65536:4 $((4 * c)):65536:4
+	qemu "${files[0]}" "write -P 1 0 $c"
+	truncate -s 1M "${files[0]}"
+	other=$tmp/other.qed
+	qemu-img create -q -f qed -b "${files[0]}" -F qed "$other" $((4 * c))
+	truncate -s 1M "$other"
+	ready
+	loop "$other"
+	other=$dev
+	up
+	io "$dev" "read:0:$c:1"
+	loop "${files[0]}"
+	qed o "$dev"
+	io "$dev" "write:0:$c:2" "write:$c:$c:3" flush
+	qed_refused p "$other" "${line[@]}"
+	matches "$error" 'layer .*: somebody else has written the header' "the error"
+	# also when he has gone
+	dm_remove o
+	qed_refused p "$other" "${line[@]}"
+	matches "$error" 'layer .*: somebody else has written the header' "the error"
+	# until it is read anew
+	dm_remove q
+	qed p "$other" "${line[@]}"
+	io "$dev" "read:0:$c:2" "read:$c:$c:3"
+	up
+	io "$dev" "read:0:$c:2" "read:$c:$c:3"
+}
+
 # A snapshot of a device that could not be closed: its image is below the one that comes then.
 t_kept_snapshot() {
 	local old
@@ -627,6 +661,7 @@ run "t_depth 1" "over one image, in turns with QEMU" \
 	t_kept_other "... and by another device" \
 	t_kept_snapshot "an image of which the last table could not be closed" \
 	t_paths "an image that is written by another path" \
+	t_written "... when others are over it already" \
 	t_flushed "an image below that was left by a crash" \
 	t_snapshot "an image that becomes one below another" \
 	"t_parallel 4096" "many writes at once, 4 KiB clusters" \
