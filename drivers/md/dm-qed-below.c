@@ -244,6 +244,20 @@ static int check_raw(struct qed *qed)
 	return has_shrunk(qed, qed->backing);
 }
 
+/*
+ * It may have been written to just before, through another table of the device too: from now on
+ * flushes go to the image device only, and have to hold for that as well.
+ */
+static int flush_raw(struct qed *qed)
+{
+	int r = qed->backing ? blkdev_issue_flush(qed->below) : 0;
+
+	if (r)
+		DMERR("%s: cannot flush the backing device %s: error %d",
+		      qed_name(qed), qed->backing->name, r);
+	return r;
+}
+
 /* What the header of an image says that has just been loaded */
 static int check_layer(struct qed *qed, unsigned int i,
 		       const struct qed_base_state *state)
@@ -314,6 +328,8 @@ int qed_below_load(struct qed *qed)
 	if (qed->layers_loaded)
 		return 0;
 	r = check_raw(qed);
+	if (!r)
+		r = flush_raw(qed);
 	if (r)
 		return r;
 	for (i = 0; i < qed->nr_layers; i++) {

@@ -345,12 +345,11 @@ static int load_to_write(struct qed_meta *meta, const struct qed_load_args *args
 	return r;
 }
 
+/* What is below others: it may be on another disk than what follows from it. */
 static int load_to_read(struct qed_meta *meta, const struct qed_load_args *args)
 {
-	int r = 0;
+	int r = args->below ? flush_found(meta) : 0;
 
-	if (args->below && qed_header_needs_check(meta))
-		r = flush_found(meta);
 	return r ? r : qed_l1_read(meta, true);
 }
 

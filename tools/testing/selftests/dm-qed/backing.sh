@@ -395,6 +395,25 @@ t_behind() {
 	! grep -q failed "$tmp/qemu-io.log" || fail "what is below has got behind the end"
 }
 
+# What the guest has written to a raw disk before a snapshot, and flushes after it, survives a power cut.
+t_snapshot() {
+	local old
+
+	overlay $((4 * mb)) $((4 * mb))
+	null a 4 cache_size=1
+	old=$dev
+	linear q "$old"
+	io "$dev" "write:0:$mb:7"
+	dm_load q "$(table "$disk" backing "$old")"
+	dm_resume q
+	io "$dev" "read:0:$mb:7" "write:0:512:8" flush
+	dm_remove q
+	null_off a
+	null_on a
+	qed q "$disk" backing "$dev"
+	io "$dev" "read:0:512:8" "read:512:$((mb - 512)):7"
+}
+
 run "t_turns 3000320 4194304 65536 4" "in turns with QEMU, 64 KiB clusters" \
 	"t_turns 4194304 3001856 4096 2" "in turns with QEMU, 4 KiB clusters, a longer base" \
 	"t_turns 2500096 6291456 1048576 2" "in turns with QEMU, 1 MiB clusters" \
@@ -411,5 +430,6 @@ run "t_turns 3000320 4194304 65536 4" "in turns with QEMU, 64 KiB clusters" \
 	t_shrunk "a backing device that is not there, or has become shorter" \
 	t_shrinks "... that becomes shorter while the image is loaded" \
 	t_regained "... or while there was no backing file" \
+	t_snapshot "a raw disk in use becomes one below an image" \
 	t_bare "an image without room for a record" \
 	t_behind "an image that ends within a block of what is below"

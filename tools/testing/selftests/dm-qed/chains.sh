@@ -531,16 +531,56 @@ t_kept_snapshot() {
 	io "$dev" "read:0:$c:1" "read:$c:$c:2"
 }
 
-# What is read of an image that was left by a crash is durable before something follows from it.
+# What is read of an image below is durable before something follows from it: a flush of the guest
+# goes to the image over it only.
 t_flushed() {
 	readonly=
 	images 0 $((4 * c)):65536:4 $((4 * c)):65536:4
 	ready
-	blk poke "${files[0]}" 16 2
 	io_start "$(device 1)"
 	up
 	io_end "$(device 1)"
 	at_least "$flushes" 1 "the number of flushes"
+}
+
+# What the guest has written before a snapshot, and flushes after it, survives a power cut, also if the
+# image had failed meanwhile, with all its tables durable.
+t_flushed_snapshot() {
+	local old two=$((512 * c)) bad entry
+
+	null a 64 cache_size=1
+	old=$dev
+	image "$old" $((2 * two)) "$c" 1
+	truncate -s 64M "$tmp/top"
+	image "$tmp/top" $((2 * two)) "$c" 1
+	# with a name of four bytes
+	blk poke "$tmp/top" 16 5
+	blk poke "$tmp/top" 56 $((128 | 4 << 32))
+	loop "$tmp/top"
+	disk=$dev
+	qed q "$old"
+	io "$dev" "write:0:$c:1" "write:$two:$c:1"
+	# NEED_CHECK is clear then
+	dm_remove q
+	# in another block of the table
+	bad=$(($(blk u64 "$old" "$(blk u64 "$old" 40)") + 8 * 512))
+	entry=$(blk u64 "$old" "$bad")
+	qed q "$old" commit_interval 3600000
+	io "$dev" "write:0:$c:2"
+	blk poke "$old" "$bad" 12345
+	io "$dev" "!EIO/read:$two:$c:1"
+	is "$(status q mode)" ro "the mode"
+	blk poke "$old" "$bad" "$entry"
+	io_start "$old"
+	dm_load q "$(table "$disk" layer "$old")"
+	dm_resume q
+	io "$dev" "read:0:$c:2" flush
+	io_end "$old"
+	dm_remove q
+	null_off a
+	null_on a
+	qed q "$dev" read_only
+	io "$dev" "read:0:$c:2"
 }
 
 # The image of a device becomes one below a new image, while it is in use, and back again.
@@ -662,7 +702,8 @@ run "t_depth 1" "over one image, in turns with QEMU" \
 	t_kept_snapshot "an image of which the last table could not be closed" \
 	t_paths "an image that is written by another path" \
 	t_written "... when others are over it already" \
-	t_flushed "an image below that was left by a crash" \
+	t_flushed "an image below may not be durable" \
+	t_flushed_snapshot "... and is, after a flush, one that has failed before a snapshot" \
 	t_snapshot "an image that becomes one below another" \
 	"t_parallel 4096" "many writes at once, 4 KiB clusters" \
 	"t_parallel 65536" "many writes at once, 64 KiB clusters"
