@@ -72,6 +72,12 @@ static bool may_be_below(struct qed_meta *meta, const struct qed_load_args *args
 	const u8 *id = qed_record_owner(meta->header);
 
 	meta->owner.device = args->device;
+	meta->owner.key = qed_record_key(meta->header);
+	if (qed_owner_is_put_off(&meta->owner)) {
+		DMERR("%s: in use on this host, by a device with no space for its record",
+		      meta->client->name);
+		return false;
+	}
 	if (!id || !qed_owner_is_here(&meta->owner, id))
 		return true;
 	DMERR("%s: in use on this host, by another path: owner %*phN",

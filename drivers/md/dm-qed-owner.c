@@ -77,8 +77,7 @@ static bool may_begin_take(struct qed_owner *owner, u32 key, bool anyway)
 	return may;
 }
 
-/* Has another device taken what may be the same image, and not been able to write that? */
-static bool is_put_off(const struct qed_owner *owner)
+bool qed_owner_is_put_off(const struct qed_owner *owner)
 {
 	const struct qed_owner *other;
 	bool put_off = false;
@@ -105,7 +104,7 @@ int qed_owner_begin_take(struct qed_owner *owner, u32 key, bool takeover)
 		return -EINTR;
 	if (!left)
 		left = may_begin_take(owner, key, true);
-	if (takeover || !is_put_off(owner))
+	if (takeover || !qed_owner_is_put_off(owner))
 		return !left;
 	qed_owner_end_take(owner, false);
 	return -EBUSY;

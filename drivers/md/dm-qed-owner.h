@@ -24,7 +24,7 @@
  * @device: that the mapping is a table of
  * @takes: it is about to write that it has the image ...
  * @put_off: or has not been able to, for want of space
- * @key: of its first sector as it is until then
+ * @key: of its first sector as it is until then; so of one that does not write
  */
 struct qed_owner {
 	struct list_head list;
@@ -96,6 +96,12 @@ void qed_owner_end_take(struct qed_owner *owner, bool put_off);
 
 /* What was put off has been written. Context: Process. */
 void qed_owner_written(struct qed_owner *owner);
+
+/*
+ * Has another device taken what may be the same image, by @owner's key, and not been able to write
+ * that? Context: Process.
+ */
+bool qed_owner_is_put_off(const struct qed_owner *owner);
 
 /* Is this the identity of another device of this host? Context: Process, may sleep. */
 bool qed_owner_is_here(const struct qed_owner *owner, const u8 *id);

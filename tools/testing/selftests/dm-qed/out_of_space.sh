@@ -570,11 +570,18 @@ t_thin_close() {
 
 # Nor to say that somebody has it: then another path to it is refused, too.
 t_thin_paths() {
-	local other q
+	local other q top=$tmp/top
 
 	thin_image 9
 	linear other "$lower"
 	other=$dev
+	truncate -s 16M "$top"
+	image "$top" $((4 * c))
+	# with a backing file, the name of which has four bytes
+	blk poke "$top" 16 5
+	blk poke "$top" 56 $((128 | 4 << 32))
+	loop "$top"
+	top=$dev
 	qed q "$lower"
 	io "$dev" "write:0:$((3 * c)):0x11" flush
 	dm_remove q
@@ -589,6 +596,10 @@ t_thin_paths() {
 	! is_active "$lower" || fail "the record is active"
 	qed_refused p "$other"
 	matches "$error" 'in use on this host, by a device with no space for its record' \
+		"the kernel's log"
+	# nor is it below another image
+	qed_refused p "$top" layer "$other"
+	matches "$error" 'layer .*in use on this host, by a device with no space for its record' \
 		"the kernel's log"
 	# another table of the same device is not another path
 	qed_reload q "$lower"
