@@ -546,7 +546,7 @@ t_flushed() {
 # What the guest has written before a snapshot, and flushes after it, survives a power cut, also if the
 # image had failed meanwhile, with all its tables durable.
 t_flushed_snapshot() {
-	local old two=$((512 * c)) bad entry
+	local old two=$((512 * c)) bad
 
 	null a 64 cache_size=1
 	old=$dev
@@ -564,18 +564,14 @@ t_flushed_snapshot() {
 	dm_remove q
 	# in another block of the table
 	bad=$(($(blk u64 "$old" "$(blk u64 "$old" 40)") + 8 * 512))
-	entry=$(blk u64 "$old" "$bad")
 	qed q "$old" commit_interval 3600000
-	io "$dev" "write:0:$c:2"
+	# first: that flushes
 	blk poke "$old" "$bad" 12345
-	io "$dev" "!EIO/read:$two:$c:1"
+	io "$dev" "write:0:$c:2" "!EIO/read:$two:$c:1"
 	is "$(status q mode)" ro "the mode"
-	blk poke "$old" "$bad" "$entry"
-	io_start "$old"
 	dm_load q "$(table "$disk" layer "$old")"
 	dm_resume q
 	io "$dev" "read:0:$c:2" flush
-	io_end "$old"
 	dm_remove q
 	null_off a
 	null_on a
