@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * A device of dm-qed, see device.h.
+ */
+
+#define _GNU_SOURCE
+#include <errno.h>
+#include <linux/major.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include "device.h"
+#include "fail.h"
+#include "holder.h"
+#include "identity.h"
+#include "loop.h"
+
+/* /dev/NAME, by the kernel's name of it */
+static char *block_path(dev_t number)
+{
+	char link[64], target[512], *path, *name;
+	ssize_t n;
+
+	snprintf(link, sizeof(link), "/sys/dev/block/%u:%u", major(number), minor(number));
+	n = readlink(link, target, sizeof(target) - 1);
+	if (n <= 0)
+		return NULL;
+	target[n] = '\0';
+	name = strrchr(target, '/');
+	if (asprintf(&path, "/dev/%s", name ? name + 1 : target) < 0)
+		return NULL;
+	/* what the kernel writes as ! is a slash */
+	for (name = path; *name; name++)
+		if (*name == '!')
+			*name = '/';
+	return path;
+}
+
+char *device_behind(dev_t number)
+{
+	char *path = major(number) == LOOP_MAJOR ? loop_path(number) : NULL;
+
+	return path ? path : block_path(number);
+}
+
+bool device_is_file(const struct device *device)
+{
+	struct stat behind;
+
+	return major(device->table.image) == LOOP_MAJOR &&
+	       !loop_behind(device->table.image, &behind) && !behind.st_rdev;
+}
+
+bool device_is_hidden(const struct device *device)
+{
+	return !strncmp(device->state.uuid, UUID_GUEST, strlen(UUID_GUEST));
+}
+
+static int fill(struct device *device)
+{
+	char *params;
+	int r = dm_get(device->name, true, &device->sectors, &params);
+
+	if (r)
+		return r;
+	free(params);
+	r = target_get_table(device->name, &device->table);
+	if (r)
+		return r;
+	device->path = dm_path(device->name);
+	device->image = device_behind(device->table.image);
+	if (device->table.backing)
+		device->backing = device_behind(device->table.backing);
+	return device->path ? 0 : -ENOMEM;
+}
+
+int device_find(struct device *device, const char *name)
+{
+	int r;
+
+	memset(device, 0, sizeof(*device));
+	device->name = name;
+	r = dm_find(name, &device->state);
+	if (r)
+		return r;
+	if (!device->state.exists)
+		return fail_advise(ENODEV, "qedsetup list shows all devices", "%s: is not active",
+				   name);
+	if (!device->state.live)
+		return fail_advise(ENODEV, "open or close it once more",
+				   "%s: was not made to its end", name);
+	r = fill(device);
+	if (r)
+		device_free(device);
+	return r;
+}
+
+void device_free(struct device *device)
+{
+	free(device->path);
+	free(device->image);
+	free(device->backing);
+}
+
+char *device_user(const struct device *device)
+{
+	return holder_find_device(device->state.device);
+}

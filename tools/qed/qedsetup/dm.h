@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Device mapper: what of it is needed here.
+ *
+ * Functions return 0 or a negative error number, and have noted what failed, unless said
+ * otherwise.
+ */
+
+#ifndef QEDSETUP_DM_H
+#define QEDSETUP_DM_H
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+#include "../common.h"
+
+#define DM_UUID_SIZE	129
+#define DM_TARGET	"qed"
+
+/**
+ * struct dm_state - a device
+ * @exists: all else is unset if it does not
+ * @live: it has a table
+ * @inactive: one is loaded that is not in use yet
+ * @suspended: it waits for a resume
+ * @read_only: it cannot be written to
+ * @deferred: it goes away with its last user
+ * @open_count: how often it is open
+ * @device: its number
+ * @uuid: may be empty
+ */
+struct dm_state {
+	bool exists, live, inactive, suspended, read_only, deferred;
+	unsigned int open_count;
+	dev_t device;
+	char uuid[DM_UUID_SIZE];
+};
+
+/* May we, is there a device mapper, and does it have dm-qed? */
+int dm_check(void);
+
+/* Prepare to make devices: find out whether there is dm-qed. */
+int dm_check_target(void);
+
+int dm_find(const char *name, struct dm_state *state);
+
+/**
+ * dm_make() - make a device
+ * @name: of it
+ * @uuid: of it
+ * @sectors: its size
+ * @params: of the table
+ * @read_only: it cannot be written to
+ * @hidden: udev rules do not look at what it has
+ *
+ * If this fails there is no device. It may be killed at any time: then there is none, one
+ * without a table, or all of it.
+ */
+int dm_make(const char *name, const char *uuid, u64 sectors, const char *params, bool read_only,
+	    bool hidden);
+
+/* Another table for a device, which it gets in one step */
+int dm_replace(const char *name, u64 sectors, const char *params, bool read_only, bool hidden);
+
+/* Remove a device, at once or when nobody uses it any more. -EBUSY is not noted. */
+int dm_remove(const char *name, bool deferred);
+
+/* Take back that it is removed later. */
+int dm_keep(const char *name);
+
+int dm_send(const char *name, const char *message);
+
+/**
+ * dm_get() - table or status of a device
+ * @name: of it
+ * @table: the table; else the status, without a commit
+ * @sectors: its size
+ * @params: to be freed
+ *
+ * Return: 0, -ENODEV if it is not one target of dm-qed, or what failed.
+ */
+int dm_get(const char *name, bool table, u64 *sectors, char **params);
+
+/* The names of all devices, NULL behind the last one; to be freed, each of them as well */
+int dm_names(char ***names);
+
+/* The path of a device's node, with the name as it is there; to be freed */
+char *dm_path(const char *name);
+
+#endif /* QEDSETUP_DM_H */

@@ -1,0 +1,337 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Loop devices, see loop.h.
+ */
+
+#define _GNU_SOURCE
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <linux/loop.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include "fail.h"
+#include "loop.h"
+
+/* Others may take the device that is free: so often another one is asked for. */
+#define TRIES		64
+
+#define SYSFS_PATH	512
+
+/*----------------------------------------------------------------
+ * What there is
+ *----------------------------------------------------------------
+ */
+
+static int open_number(dev_t device, int flags)
+{
+	char path[LOOP_NAME];
+
+	snprintf(path, sizeof(path), "/dev/loop%u", minor(device));
+	return open(path, flags | O_CLOEXEC);
+}
+
+static int get_status(dev_t device, struct loop_info64 *info)
+{
+	int fd = open_number(device, O_RDONLY), r;
+
+	if (fd < 0)
+		return -errno;
+	r = ioctl(fd, LOOP_GET_STATUS64, info) ? -errno : 0;
+	close(fd);
+	return r;
+}
+
+/* Its number, as the kernel has it in /sys/block/NAME/dev; false if it is none */
+static bool find_number(const char *name, dev_t *device)
+{
+	unsigned int major, minor;
+	char path[SYSFS_PATH];
+	bool found;
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/sys/block/%.64s/dev", name);
+	file = fopen(path, "re");
+	if (!file)
+		return false;
+	found = fscanf(file, "%u:%u", &major, &minor) == 2;
+	fclose(file);
+	if (found)
+		*device = makedev(major, minor);
+	return found;
+}
+
+char *loop_path(dev_t device)
+{
+	char name[SYSFS_PATH], *path = NULL;
+	size_t size = 0;
+	ssize_t length;
+	FILE *file;
+
+	snprintf(name, sizeof(name), "/sys/dev/block/%u:%u/loop/backing_file", major(device),
+		 minor(device));
+	file = fopen(name, "re");
+	if (!file)
+		return NULL;
+	/* a name may have lines */
+	length = getdelim(&path, &size, '\0', file);
+	fclose(file);
+	if (length <= 0) {
+		free(path);
+		return NULL;
+	}
+	if (path[length - 1] == '\n')
+		path[length - 1] = '\0';
+	return path;
+}
+
+int loop_behind(dev_t device, struct stat *st)
+{
+	struct loop_info64 info;
+	int r = get_status(device, &info);
+
+	if (r)
+		return r;
+	memset(st, 0, sizeof(*st));
+	st->st_dev = info.lo_device;
+	st->st_ino = info.lo_inode;
+	st->st_rdev = info.lo_rdevice;
+	return 0;
+}
+
+bool loop_is_direct(dev_t device)
+{
+	struct loop_info64 info;
+
+	return !get_status(device, &info) && info.lo_flags & LO_FLAGS_DIRECT_IO;
+}
+
+static bool is_over(const struct loop_info64 *info, const struct stat *st)
+{
+	if (S_ISBLK(st->st_mode))
+		return info->lo_rdevice && info->lo_rdevice == st->st_rdev;
+	return info->lo_device == st->st_dev && info->lo_inode == st->st_ino;
+}
+
+/* By its path, for who may not ask the device */
+static bool is_path_of(dev_t device, const struct stat *st)
+{
+	char *path = loop_path(device);
+	struct stat other;
+	bool same = path && !stat(path, &other) && other.st_ino == st->st_ino &&
+		    other.st_dev == st->st_dev;
+
+	free(path);
+	return same;
+}
+
+static bool is_holder(const struct loop_info64 *info)
+{
+	return !strncmp((const char *)info->lo_file_name, LOOP_HOLDER, sizeof(LOOP_HOLDER));
+}
+
+/* Call a function with each loop device over a file or device, until it returns true */
+static bool each_over(const struct stat *st,
+		      bool (*each)(dev_t device, const struct loop_info64 *info, void *ctx),
+		      void *ctx)
+{
+	DIR *dir = opendir("/sys/block");
+	struct loop_info64 info;
+	struct dirent *entry;
+	bool done = false;
+	dev_t device;
+
+	while (dir && !done && (entry = readdir(dir))) {
+		if (strncmp(entry->d_name, "loop", 4) || !find_number(entry->d_name, &device))
+			continue;
+		if (!get_status(device, &info))
+			done = is_over(&info, st) && each(device, &info, ctx);
+		else
+			done = is_path_of(device, st) && each(device, NULL, ctx);
+	}
+	if (dir)
+		closedir(dir);
+	return done;
+}
+
+static bool take_name(dev_t device, const struct loop_info64 *info, void *ctx)
+{
+	if (info && is_holder(info))
+		return false;
+	snprintf(ctx, LOOP_NAME, "/dev/loop%u", minor(device));
+	return true;
+}
+
+bool loop_find(const struct stat *st, char name[LOOP_NAME])
+{
+	return each_over(st, take_name, name);
+}
+
+/*----------------------------------------------------------------
+ * New ones
+ *----------------------------------------------------------------
+ */
+
+/* What it has become may differ from what was asked for. */
+static int read_back(struct loop *loop)
+{
+	struct loop_info64 info;
+	struct stat st;
+	int size;
+
+	if (ioctl(loop->fd, LOOP_GET_STATUS64, &info) || ioctl(loop->fd, BLKSSZGET, &size) ||
+	    fstat(loop->fd, &st))
+		return -errno;
+	loop->device = st.st_rdev;
+	loop->is_direct = info.lo_flags & LO_FLAGS_DIRECT_IO;
+	loop->sector_size = size;
+	snprintf(loop->name, sizeof(loop->name), "/dev/loop%u", info.lo_number);
+	return 0;
+}
+
+/* One try: -EBUSY if somebody else has taken the device meanwhile */
+static int configure_free(int control, struct loop *loop, const struct loop_config *config)
+{
+	int number = ioctl(control, LOOP_CTL_GET_FREE), r;
+
+	if (number < 0)
+		return -errno;
+	loop->fd = open_number(makedev(0, number), O_RDWR);
+	if (loop->fd < 0)
+		return errno == ENXIO ? -EBUSY : -errno;
+	r = ioctl(loop->fd, LOOP_CONFIGURE, config) ? -errno : read_back(loop);
+	if (r)
+		close(loop->fd);
+	return r;
+}
+
+static int configure(struct loop *loop, const struct loop_config *config)
+{
+	int control = open("/dev/loop-control", O_RDWR | O_CLOEXEC), r = -EBUSY, i;
+
+	if (control < 0)
+		return fail(errno, "/dev/loop-control: %s%s", strerror(errno),
+			    errno == ENOENT ? ": modprobe loop" : "");
+	for (i = 0; i < TRIES && r == -EBUSY; i++)
+		r = configure_free(control, loop, config);
+	close(control);
+	return fail_as(r, "cannot make a loop device");
+}
+
+int loop_attach(struct loop *loop, int fd, const char *path, bool read_only, bool direct,
+		unsigned int sector_size)
+{
+	struct loop_config config = {
+		.fd = fd,
+		.block_size = sector_size,
+		.info.lo_flags = LO_FLAGS_AUTOCLEAR | (read_only ? LO_FLAGS_READ_ONLY : 0) |
+				 (direct ? LO_FLAGS_DIRECT_IO : 0),
+	};
+
+	memcpy(config.info.lo_file_name, path, strnlen(path, LO_NAME_SIZE - 1));
+	return configure(loop, &config);
+}
+
+/* What loop_share() looks for */
+struct wanted {
+	struct loop *loop;
+	bool direct;
+	unsigned int sector_size;
+};
+
+static bool is_wanted(const struct wanted *wanted, const struct loop_info64 *info)
+{
+	struct loop_info64 now;
+
+	/* it may have become another one before we had it open */
+	return !ioctl(wanted->loop->fd, LOOP_GET_STATUS64, &now) &&
+	       !memcmp(&now, info, sizeof(now)) && !read_back(wanted->loop) &&
+	       wanted->loop->is_direct == wanted->direct &&
+	       wanted->loop->sector_size == wanted->sector_size;
+}
+
+static bool take_shared(dev_t device, const struct loop_info64 *info, void *ctx)
+{
+	const u32 flags = LO_FLAGS_READ_ONLY | LO_FLAGS_AUTOCLEAR;
+	struct wanted *wanted = ctx;
+
+	if (!info || (info->lo_flags & flags) != flags || info->lo_offset || info->lo_sizelimit)
+		return false;
+	wanted->loop->fd = open_number(device, O_RDONLY);
+	if (wanted->loop->fd < 0)
+		return false;
+	if (is_wanted(wanted, info))
+		return true;
+	close(wanted->loop->fd);
+	return false;
+}
+
+bool loop_share(struct loop *loop, const struct stat *st, bool direct,
+		unsigned int sector_size)
+{
+	struct wanted wanted = { .loop = loop, .direct = direct, .sector_size = sector_size };
+
+	return each_over(st, take_shared, &wanted);
+}
+
+void loop_close(struct loop *loop)
+{
+	close(loop->fd);
+}
+
+int loop_update_size(dev_t device)
+{
+	int fd = open_number(device, O_RDONLY), r;
+
+	if (fd < 0)
+		return -errno;
+	r = ioctl(fd, LOOP_SET_CAPACITY) ? -errno : 0;
+	close(fd);
+	return r;
+}
+
+/*----------------------------------------------------------------
+ * Those that only keep locks
+ *----------------------------------------------------------------
+ */
+
+int loop_hold(int fd)
+{
+	struct loop_config config = {
+		.fd = fd,
+		.info.lo_flags = LO_FLAGS_READ_ONLY,
+		.info.lo_file_name = LOOP_HOLDER,
+	};
+	struct loop loop;
+	int r = configure(&loop, &config);
+
+	if (!r)
+		close(loop.fd);
+	return r;
+}
+
+static bool release(dev_t device, const struct loop_info64 *info, void *ctx)
+{
+	int fd;
+
+	(void)ctx;
+	if (!info || !is_holder(info))
+		return false;
+	fd = open_number(device, O_RDONLY);
+	if (fd < 0)
+		return false;
+	ioctl(fd, LOOP_CLR_FD);
+	close(fd);
+	return false;
+}
+
+void loop_release(const struct stat *st)
+{
+	each_over(st, release, NULL);
+}

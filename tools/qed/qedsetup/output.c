@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * What is printed, see output.h.
+ */
+
+#define _GNU_SOURCE
+#include <stdlib.h>
+#include <string.h>
+
+#include "../escape.h"
+#include "output.h"
+#include "size.h"
+
+/*----------------------------------------------------------------
+ * JSON
+ *----------------------------------------------------------------
+ */
+
+void json_text(struct json_object *object, const char *key, const char *text)
+{
+	char *copy = strdup(text), *p = copy;
+	unsigned int length;
+	u32 code;
+
+	for (; p && *p; p += length) {
+		length = qed_next_char(p, &code);
+		if (length)
+			continue;
+		*p = '?';
+		length = 1;
+	}
+	json_object_object_add(object, key, json_object_new_string(copy ? copy : "?"));
+	free(copy);
+}
+
+void json_u64(struct json_object *object, const char *key, u64 number)
+{
+	json_object_object_add(object, key, json_object_new_uint64(number));
+}
+
+void json_flag(struct json_object *object, const char *key, bool flag)
+{
+	json_object_object_add(object, key, json_object_new_boolean(flag));
+}
+
+void json_null(struct json_object *object, const char *key)
+{
+	json_object_object_add(object, key, NULL);
+}
+
+struct json_object *json_document(void)
+{
+	struct json_object *object = json_object_new_object();
+
+	json_u64(object, "schema", JSON_SCHEMA);
+	return object;
+}
+
+/* What json-c leaves as it is, and a terminal would take for something else, as escapes */
+static void print_escaped(const char *text, size_t size)
+{
+	const char *end = text + size;
+	unsigned int length;
+	u32 code;
+
+	for (; text < end; text += length) {
+		length = qed_next_char(text, &code);
+		length = length ? length : 1;
+		if (qed_is_control(code) && code >= 0x20)
+			printf("\\u%04x", code);
+		else
+			fwrite(text, 1, length, stdout);
+	}
+}
+
+void json_print(struct json_object *object, bool open)
+{
+	const char *text = json_object_to_json_string_ext(object, JSON_C_TO_STRING_PLAIN |
+							  JSON_C_TO_STRING_NOSLASHESCAPE);
+
+	print_escaped(text, strlen(text) - open);
+	if (!open)
+		putchar('\n');
+	json_object_put(object);
+}
+
+/*----------------------------------------------------------------
+ * Text
+ *----------------------------------------------------------------
+ */
+
+char *printable(const char *text)
+{
+	return qed_escape(text);
+}
+
+void print_text(const char *key, const char *text)
+{
+	char *escaped = qed_escape(text);
+
+	printf("  %-15s %s\n", key, escaped);
+	free(escaped);
+}
+
+void print_size(const char *key, u64 size)
+{
+	char unit[SIZE_TEXT], text[2 * SIZE_TEXT + 16];
+
+	size_text(size, unit, sizeof(unit));
+	if (!strstr(unit, "bytes"))
+		snprintf(text, sizeof(text), "%s (%llu bytes)", unit, size);
+	print_text(key, strstr(unit, "bytes") ? unit : text);
+}

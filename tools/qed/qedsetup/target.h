@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What dm-qed says of a device: its status, and its table.
+ */
+
+#ifndef QEDSETUP_TARGET_H
+#define QEDSETUP_TARGET_H
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+#include "../common.h"
+
+#define TARGET_UNKNOWN	(~0ULL)
+
+/* Work that goes on in the background */
+struct target_progress {
+	bool running;
+	u64 done, total;
+};
+
+/**
+ * struct target_status - the status; what is not known is TARGET_UNKNOWN
+ * @cluster_size: in bytes
+ * @checked: a check has ended, and found this
+ *
+ * All else is what the words of the status say, see the documentation of the target.
+ */
+struct target_status {
+	u64 cluster_size;
+	u64 used, total, mapped, virtual, cached, cache_limit;
+	u64 dirty, allocations, commits;
+	char mode[16];
+	bool needs_check;
+	u64 free, zeroed, reclaiming, queued;
+	struct target_progress trim, check, scan;
+	bool checked;
+	u64 leaks, defects;
+	u64 ahead;
+	bool has_below;
+	u64 depth, copied, reads_below;
+};
+
+/**
+ * struct target_table - a table
+ * @image: the image device
+ * @backing: what is below, 0 if there is nothing
+ * @options: as they are in the table, without the devices
+ * @read_only: is among them
+ */
+struct target_table {
+	dev_t image, backing;
+	char options[512];
+	bool read_only;
+};
+
+/* Both return 0, or a negative error number if they do not understand it, which is noted. */
+int target_get_status(const char *name, struct target_status *status);
+int target_get_table(const char *name, struct target_table *table);
+
+#endif /* QEDSETUP_TARGET_H */
