@@ -70,7 +70,7 @@ static const struct rule rules[] = {
 	{ "cluster-size", 0, KIND_SIZE, PLACE(cluster_size), FOR(CREATE) | FOR(MEASURE), "SIZE",
 	  "4K to 64M; default: 64K, and 16K over a backing file" },
 	{ "table-size", 0, KIND_NUMBER, PLACE(table_size), FOR(CREATE) | FOR(MEASURE), "CLUSTERS",
-	  "1, 2, 4, 8 or 16; default: 4, or what SIZE needs" },
+	  "2, 4, 8 or 16; default: 4, or what SIZE needs" },
 	{ "backing", 'b', KIND_TEXT, PLACE(backing), FOR(CREATE) | FOR(OPEN), "FILE",
 	  "what the image shows where it has nothing" },
 	{ "backing-format", 'F', KIND_TEXT, PLACE(backing_format), FOR(CREATE), "FORMAT",

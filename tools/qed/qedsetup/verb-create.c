@@ -91,8 +91,9 @@ static int find_geometry(const struct request *request, struct new_image *image)
 	shape->table_size = request->table_size;
 	if (request->table_size == NOT_GIVEN)
 		shape->table_size = TABLE_SIZE;
-	if (!is_power_of_2_in(shape->table_size, QED_MIN_TABLE_SIZE, QED_MAX_TABLE_SIZE))
-		return fail(EINVAL, "--table-size can be 1, 2, 4, 8 or 16, not %llu",
+	/* QEMU cannot open images with tables of one cluster */
+	if (!is_power_of_2_in(shape->table_size, 2, QED_MAX_TABLE_SIZE))
+		return fail(EINVAL, "--table-size can be 2, 4, 8 or 16, not %llu",
 			    shape->table_size);
 	while (request->table_size == NOT_GIVEN && shape->table_size < QED_MAX_TABLE_SIZE &&
 	       bound_image_size(shape) < shape->image_size)

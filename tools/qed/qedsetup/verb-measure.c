@@ -60,9 +60,9 @@ static int fill_shape(const struct request *request, struct shape *shape)
 	    shape->cluster_size > QED_MAX_CLUSTER_SIZE ||
 	    shape->cluster_size & (shape->cluster_size - 1))
 		return fail(EINVAL, "--cluster-size can be 4K, 8K, and so on up to 64M");
-	if (!shape->table_size || shape->table_size > QED_MAX_TABLE_SIZE ||
+	if (shape->table_size < 2 || shape->table_size > QED_MAX_TABLE_SIZE ||
 	    shape->table_size & (shape->table_size - 1))
-		return fail(EINVAL, "--table-size can be 1, 2, 4, 8 or 16");
+		return fail(EINVAL, "--table-size can be 2, 4, 8 or 16");
 	while (request->table_size == NOT_GIVEN && shape->table_size < QED_MAX_TABLE_SIZE &&
 	       bound_image_size(shape) < shape->image_size)
 		shape->table_size *= 2;
