@@ -203,8 +203,11 @@ int dm_names(char ***names)
 char *dm_path(const char *name)
 {
 	struct dm_task *task = new_task(DM_DEVICE_INFO, name);
-	char *mangled = task ? dm_task_get_name_mangled(task) : NULL, *path = NULL;
+	char *mangled = NULL, *path = NULL;
 
+	/* the name is that of the answer, which there is without a device as well */
+	if (task && !run_task(task))
+		mangled = dm_task_get_name_mangled(task);
 	if (asprintf(&path, "%s/%s", dm_dir(), mangled ? mangled : name) < 0)
 		path = NULL;
 	dm_free(mangled);
@@ -306,6 +309,18 @@ int dm_replace(const char *name, u64 sectors, const char *params, bool read_only
 	return r ? r : resume(name, hidden);
 }
 
+/* Without udev libdevmapper itself makes the node, and removes it, also if the device stays. */
+static void update_node(const char *name)
+{
+	struct dm_task *task = new_task(DM_DEVICE_MKNODES, name);
+
+	if (!task)
+		return;
+	run_task(task);
+	dm_task_destroy(task);
+	dm_task_update_nodes();
+}
+
 int dm_remove(const char *name, bool deferred)
 {
 	struct dm_task *task = new_task(DM_DEVICE_REMOVE, name);
@@ -319,6 +334,8 @@ int dm_remove(const char *name, bool deferred)
 	else
 		r = run_with_udev(task, false);
 	dm_task_destroy(task);
+	if (!r && deferred)
+		update_node(name);
 	return r == -EBUSY ? r : fail_as(r, name);
 }
 
@@ -338,5 +355,9 @@ int dm_send(const char *name, const char *message)
 
 int dm_keep(const char *name)
 {
-	return dm_send(name, "@cancel_deferred_remove");
+	int r = dm_send(name, "@cancel_deferred_remove");
+
+	if (!r)
+		update_node(name);
+	return r;
 }

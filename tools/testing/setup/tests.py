@@ -553,6 +553,62 @@ def unprivileged(tmp):
                 says="Permission denied", **as_user)
 
 
+@test
+def completion(_):
+    """the completion of bash offers verbs, options, and files"""
+    script = os.path.join(HERE, "..", "..", "qed", "qedsetup", "qedsetup.bash")
+
+    def complete(*words):
+        quoted = " ".join("'%s'" % word for word in words)
+        line = ". %s; COMP_WORDS=(qedsetup %s); COMP_CWORD=%d; _qedsetup; echo ${COMPREPLY[*]}"
+        return qemu("bash", "-c", line % (script, quoted, len(words))).split()
+
+    equal(complete("cl"), ["close"], "a verb")
+    equal(complete("close", "--d"), ["--deferred"], "an option")
+    equal(complete("create", "-F", ""), ["raw", "qed"], "a value")
+    equal(complete("info", script[:-1]), [script], "a file")
+    for verb in schema.VERBS:
+        if verb == "error":
+            continue
+        words = complete(verb, "--")
+        for word in run(verb, "--help")[0].split():
+            if word.startswith("--"):
+                true(word in words, "%s %s is not completed" % (verb, word))
+
+
+@test
+def manual(_):
+    """the manual page is well-formed, and names all verbs, options and members"""
+    path = os.path.join(HERE, "..", "..", "qed", "qedsetup", "qedsetup.8")
+    done = subprocess.run(["groff", "-man", "-Tascii", "-wall", path], capture_output=True,
+                          check=True)
+    equal(done.stderr, b"", "warnings")
+    with open(path, encoding="ascii") as file:
+        text = file.read().replace("\\-", "-")
+    for verb, members in schema.VERBS.items():
+        if verb == "error":
+            continue
+        true("\n.B %s\n" % verb in text, "%s is not in the manual" % verb)
+        for word in run(verb, "--help")[0].split():
+            if word.startswith("--"):
+                true(word in text, "%s is not in the manual" % word)
+        for member in members:
+            true(member.rstrip("?") in text, "%s is not in the manual" % member)
+
+
+@test
+def installs(tmp):
+    """make install puts all of it where it belongs"""
+    folder = os.path.join(HERE, "..", "..", "qed", "qedsetup")
+    qemu("make", "-s", "-C", folder, "install", "OUTPUT=" + os.path.abspath(BUILT), "CC=clang",
+         "CFLAGS=-O1 -g -Werror -fsanitize=address,undefined -fno-sanitize-recover=all",
+         "PREFIX=/usr", "DESTDIR=" + tmp)
+    for name in ("usr/sbin/qedsetup", "usr/share/man/man8/qedsetup.8",
+                 "usr/share/bash-completion/completions/qedsetup",
+                 "lib/udev/rules.d/56-dm-qed.rules"):
+        true(os.path.isfile(os.path.join(tmp, name)), "no " + name)
+
+
 def main():
     """Run the tests, or those with these names."""
     os.umask(0o022)

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only
+// SPDX-License-Identifier: GPL-2.0
 /*
  * killer - kill a program at a system call
  *
@@ -10,6 +10,9 @@
 
 #define _GNU_SOURCE
 #include <errno.h>
+#include <linux/dm-ioctl.h>
+#include <linux/fs.h>
+#include <linux/loop.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -20,7 +23,6 @@
 #include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
-#include <linux/ptrace.h>
 
 /* Those that only look, and are left out */
 static const long harmless[] = {
@@ -33,12 +35,28 @@ static const long harmless[] = {
 	SYS_clock_nanosleep, SYS_statfs, SYS_fstatfs, SYS_getuid, SYS_umask,
 };
 
+/* The same of ioctl() */
+static const unsigned long harmless_ioctls[] = {
+	BLKGETSIZE64, BLKSSZGET, DM_DEV_STATUS, DM_GET_TARGET_VERSION, DM_LIST_DEVICES,
+	DM_LIST_VERSIONS, DM_TABLE_STATUS, DM_VERSION, LOOP_GET_STATUS64,
+};
+
 /* O_WRONLY, O_RDWR, O_CREAT */
 #define O_CHANGES	0103
 
+static bool is_harmless_ioctl(unsigned long request)
+{
+	unsigned int i;
+
+	for (i = 0; i < sizeof(harmless_ioctls) / sizeof(*harmless_ioctls); i++)
+		if (harmless_ioctls[i] == request)
+			return true;
+	return false;
+}
+
 static bool may_change(pid_t pid)
 {
-	struct ptrace_syscall_info info;
+	struct __ptrace_syscall_info info;
 	unsigned int i;
 
 	if (ptrace(PTRACE_GET_SYSCALL_INFO, pid, sizeof(info), &info) <= 0 ||
@@ -47,6 +65,8 @@ static bool may_change(pid_t pid)
 	for (i = 0; i < sizeof(harmless) / sizeof(*harmless); i++)
 		if (harmless[i] == (long)info.entry.nr)
 			return false;
+	if (info.entry.nr == SYS_ioctl && is_harmless_ioctl(info.entry.args[1]))
+		return false;
 	/* to open something that is only read */
 	if (info.entry.nr == SYS_openat && !(info.entry.args[2] & O_CHANGES))
 		return false;

@@ -1,0 +1,509 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# qedsetup(8) with the module: devices, loop devices, locks, the ends of files, and what it
+# leaves when it is killed. What needs no module is tested by tools/testing/setup.
+
+# shellcheck source=lib.sh
+. "$(dirname "$0")/lib.sh"
+
+QEDSETUP=${QEDSETUP:-$here/../../../../build/qed/qedsetup}
+schema=$here/../../setup/schema.py
+
+# A file system with direct I/O, which a tmpfs may lack
+prepare() {
+	[ -x "$QEDSETUP" ] || fail "qedsetup is not built, run make tools"
+}
+
+# files: $dir on a file system of its own
+files() {
+	null fs 512
+	mkfs.ext4 -q -O ^has_journal "$dev"
+	dir=$tmp/mnt
+	mount "$dev" "$dir"
+	image=$dir/a.qed
+	name=$pre-a
+}
+
+# setup_says STATUS REGEX ARGUMENT...: qedsetup has to fail with this status, and to say why
+setup_says() {
+	local got=0
+
+	"$QEDSETUP" "${@:3}" >"$tmp/lib/out" 2>"$tmp/lib/err" || got=$?
+	is "$got" "$1" "exit status of qedsetup ${*:3} ($(cat "$tmp/lib/err"))"
+	matches "$(cat "$tmp/lib/err")" "$2" "what it says"
+}
+
+# json VERB ARGUMENT...: what it prints has to be as promised; sets $json
+json() {
+	json=$("$QEDSETUP" "$1" --json "${@:2}")
+	python3 -B "$schema" "$1" <<<"$json"
+}
+
+# size_of FILE
+size_of() {
+	stat -c %s "$1"
+}
+
+# loops FILE: the number of loop devices over it
+loops() {
+	losetup -j "$1" | wc -l
+}
+
+# closed: nothing is left of the device, and the file is as short as the image
+closed() {
+	is "$(loops "$image")" 0 "the number of loop devices"
+	is "$(find /run/qed -type f | wc -l)" 0 "the number of files in /run/qed"
+	json info "$image"
+	matches "$json" '"active":false,"end":'"$(size_of "$image")," "the end of the image"
+	qemu-img check -q -f qed "$image"
+}
+
+setup_open() {
+	"$QEDSETUP" open "$image" "$name" "$@" && dev=/dev/mapper/$name
+}
+
+setup_close() {
+	"$QEDSETUP" close "$name" "$@"
+}
+
+t_open() {
+	files
+	json create "$image" 64M
+	json open "$image" "$name"
+	is "$("$QEDSETUP" list -n --raw --bytes -o NAME,IMAGE,SIZE)" "$name $image $((64 * mb))" list
+	json list
+	json status "$name"
+	matches "$json" '"direct-io":true.*"mode":"rw"' status
+	"$QEDSETUP" status "$name" | head -n 1 | grep -qx "/dev/mapper/$name is active."
+	io "/dev/mapper/$name" "write:0:$((4 * mb)):0x5a" flush
+	at_least "$(size_of "$image")" $((64 * mb)) "the size of the file in use"
+	json close "$name"
+	matches "$json" '"deferred":false,"file-size":'"$(size_of "$image")" close
+	closed
+	at_most "$(size_of "$image")" $((5 * mb)) "the size of the file"
+	setup_open
+	io "$dev" "read:0:$((4 * mb)):0x5a"
+	setup_close
+	closed
+}
+
+t_not_there() {
+	files
+	setup_says 4 "is not active" status "$name"
+	setup_says 4 "is not active" close "$name"
+	setup_says 4 "is not active" resize "$name" 1M
+	setup_says 1 "no such file" open "$image" "$name"
+	truncate -s 1M "$image"
+	setup_says 4 "not a QED image" open "$image" "$name"
+	is "$(size_of "$image")" "$mb" "the size of what is no image"
+	null x 16
+	linear x "$dev"
+	setup_says 4 "is no device of dm-qed" status "$pre-x"
+	setup_says 4 "is no device of dm-qed" close "$pre-x"
+	setup_says 1 "cannot be the name" open "$image" a/b
+}
+
+t_locks() {
+	files
+	"$QEDSETUP" create "$image" 64M
+	setup_open
+	for command in info check "resize -f qed" "convert -O raw"; do
+		# shellcheck disable=SC2086	# words
+		refused qemu-img $command "$image" ${command:+$tmp/out}
+	done
+	refused qemu-img info "$image"
+	qemu-img info -U "$image" >/dev/null
+	setup_says 5 "in use by device $name of device mapper" open "$image" "$pre-b"
+	setup_says 5 "in use by device $name of device mapper" create --force "$image" 1M
+	setup_says 5 "there is such a device, with the image $image" open "$image" "$name"
+	"$QEDSETUP" open --if-needed "$image" "$name"
+	setup_close
+	closed
+	loop "$image"
+	setup_says 5 "in use by loop device $dev" open "$image" "$name"
+	unloop "$dev"
+	mkfifo "$tmp/fifo"
+	bg bash -c "exec qemu-io -f qed $image <$tmp/fifo >/dev/null"
+	exec 9>"$tmp/fifo"
+	wait_for 20 not qemu-img info "$image"
+	setup_says 5 "in use by process $! \(qemu-io\)" open "$image" "$name"
+	exec 9>&-
+	wait $!
+	setup_open
+	setup_close
+}
+
+t_sectors() {
+	files
+	"$QEDSETUP" create "$image" 64M
+	setup_open --sector-size 4096
+	is "$(blockdev --getss "$dev")" 4096 "the size of a sector"
+	setup_close
+	setup_open
+	is "$(blockdev --getss "$dev")" 512 "the size of a sector"
+	setup_close
+	"$QEDSETUP" create --force "$image" 66048
+	setup_says 1 "no whole sectors of 4096" open --sector-size 4096 "$image" "$name"
+	closed_unused
+}
+
+# closed_unused: the same of an image that has no record
+closed_unused() {
+	is "$(loops "$image")" 0 "the number of loop devices"
+	is "$(find /run/qed -type f | wc -l)" 0 "the number of files in /run/qed"
+	qemu-img check -q -f qed "$image"
+}
+
+# is_open: somebody has the device open, and is what the name of a process says
+is_open() {
+	[ "$(dmsetup info -c --noheadings -o open "$name")" != 0 ] && pidof sleep >/dev/null
+}
+
+t_users() {
+	files
+	"$QEDSETUP" create "$image" 64M
+	setup_open --host
+	matches "$(dmsetup info -c --noheadings -o uuid "$name")" '^QED-HOST-' uuid
+	mkfs.ext4 -q "$dev"
+	mkdir "$tmp/on"
+	mount "$dev" "$tmp/on"
+	setup_says 5 "in use by the file system at $tmp/on" close "$name"
+	umount "$tmp/on"
+	bg bash -c "exec sleep 1000 <$dev"
+	wait_for 10 is_open
+	setup_says 5 "in use by process $! \(sleep\)" close "$name"
+	kill $!
+	wait $! || true
+	linear u "$dev"
+	setup_says 5 "in use by device $pre-u of device mapper" close "$name"
+	dm_remove u
+	setup_close
+	closed
+}
+
+t_deferred() {
+	files
+	"$QEDSETUP" create "$image" 64M
+	setup_open
+	io "$dev" "write:0:$mb:1" flush
+	exec 9<"$dev"
+	setup_close --deferred --quiet
+	json status "$name"
+	matches "$json" '"deferred-remove":true' status
+	"$QEDSETUP" close --cancel-deferred "$name"
+	exec 9<&-
+	"$QEDSETUP" status --quiet "$name"
+	exec 9<"$dev"
+	setup_close --deferred
+	exec 9<&-
+	wait_for 10 not "$QEDSETUP" status "$name"
+	wait_for 10 test "$(loops "$image")" = 0
+	at_least "$(size_of "$image")" $((64 * mb)) "the size with the tail"
+	setup_open
+	io "$dev" "read:0:$mb:1" "write:$mb:$mb:2" "read:$mb:$mb:2"
+	setup_close
+	closed
+	at_most "$(size_of "$image")" $((3 * mb)) "the size"
+}
+
+# A copy of an image in use is one after a crash, as long as the owner is gone
+t_crash() {
+	files
+	"$QEDSETUP" create "$image" 64M
+	setup_open
+	io "$dev" "write:0:$mb:1" flush
+	cp --sparse=always "$image" "$dir/b.qed"
+	setup_close
+	image=$dir/b.qed
+	is_active "$image" || fail "the copy is not active"
+	setup_open
+	io "$dev" "read:0:$mb:1" "write:$mb:$mb:2" flush
+	setup_close
+	closed
+	# QEMU's crash, with a file that ends where the image does
+	blk poke "$image" 16 2
+	no_record "$image"
+	setup_open
+	settle a
+	io "$dev" "read:0:$mb:1" "write:$((60 * mb)):$mb:3" flush
+	at_least "$(size_of "$image")" $((64 * mb)) "the size with the tail"
+	setup_close
+	closed
+}
+
+t_headroom() {
+	files
+	"$QEDSETUP" create "$image" 1G
+	setup_open --headroom 8M --low-water 1M
+	at_most "$(size_of "$image")" $((9 * mb)) "the size with headroom"
+	io "$dev" "write:0:$((6 * mb)):1" flush
+	json grow "$name" --headroom 16M
+	at_most "$(size_of "$image")" $((24 * mb)) "the size after grow"
+	io "$dev" "write:$((6 * mb)):$((12 * mb)):2" flush
+	json grow "$name"
+	at_least "$(size_of "$image")" $((1024 * mb)) "the size that is enough"
+	setup_close
+	closed
+}
+
+t_resize() {
+	files
+	"$QEDSETUP" create "$image" 64M
+	setup_open
+	json resize "$name" 128M
+	is "$(sectors_of "$dev")" $((128 * 2048)) "the size"
+	setup_says 1 "can only become larger" resize "$name" 64M
+	setup_says 1 "multiple of 512" resize "$name" 134217729
+	io "$dev" "write:$((127 * mb)):$mb:1" flush "read:$((127 * mb)):$mb:1"
+	settle a
+	json check "$name"
+	matches "$json" '"leaks":0,"defects":0' check
+	json trim "$name"
+	setup_close
+	closed
+	is "$(blk u64 "$image" 48)" $((128 * mb)) "the size in the header"
+	setup_open --readonly
+	setup_says 1 "for reading only" resize "$name" 256M
+	setup_says 1 "for reading only" grow "$name"
+	setup_close
+}
+
+t_overlay() {
+	local other=$pre-b
+
+	files
+	dd if=/dev/urandom of="$dir/base" bs=1M count=8 status=none
+	cp "$dir/base" "$tmp/base"
+	mkdir "$dir/d"
+	image=$dir/d/a.qed
+	"$QEDSETUP" create -b ../base -F raw "$image"
+	"$QEDSETUP" create -b ../base -F raw "$dir/d/b.qed"
+	setup_open
+	cmp "$dev" "$tmp/base"
+	"$QEDSETUP" open "$dir/d/b.qed" "$other"
+	is "$(loops "$dir/base")" 1 "the number of loop devices over the base"
+	refused qemu-img resize -f raw "$dir/base" 16M
+	qemu-img info "$dir/base" >/dev/null
+	io "$dev" "write:4096:4096:7"
+	json status "$name"
+	matches "$json" '"backing":\{"path":"'"$dir/base" backing
+	setup_close
+	is "$(loops "$dir/base")" 1 "the number of loop devices over the base"
+	"$QEDSETUP" close "$other"
+	is "$(loops "$dir/base")" 0 "the number of loop devices over the base"
+	cmp "$dir/base" "$tmp/base"
+	closed
+	truncate -s 8388700 "$dir/base"
+	setup_says 4 "not a multiple of 512" open "$image" "$name"
+	closed
+	"$QEDSETUP" create "$dir/q.qed" 8M
+	"$QEDSETUP" create --force -b ../q.qed "$image"
+	setup_says 1 "is a QED image: open it with --readonly" open "$image" "$name"
+}
+
+t_block() {
+	null b 64
+	image=$dev
+	name=$pre-a
+	garbage "$image" 64
+	"$QEDSETUP" create --zero "$image" 50M
+	setup_says 5 "has a QED image on it" create "$image" 50M
+	json info "$image"
+	setup_open --known-zeroes
+	is "$(status a zeroed)" "$(status a free)" "the clusters that are known to be zero"
+	refused qemu-img info "$image"
+	setup_says 5 "in use by device $name" open "$image" "$pre-b"
+	setup_says 5 "in use by device $name" create --force "$image" 1M
+	io "$dev" "write:0:$mb:1" flush
+	setup_says 1 "is on a block device" grow "$name" --headroom 1M
+	json grow "$name"
+	setup_close
+	qemu-img info "$image" >/dev/null
+	is "$(loops "$image")" 0 "the number of loop devices that keep locks"
+	# a device that is gone without us has left its locks
+	setup_open
+	dmsetup remove "$name"
+	is "$(loops "$image")" 1 "the number of loop devices that keep locks"
+	setup_open
+	io "$dev" "read:0:$mb:1"
+	setup_close
+	is "$(loops "$image")" 0 "the number of loop devices that keep locks"
+	sound "$image"
+	mkfs.ext4 -q "$image"
+	setup_says 5 "has ext4 on it" create "$image" 50M
+	"$QEDSETUP" create --force "$image" 50M
+	setup_says 1 "too small" create --force --cluster-size 64M --table-size 2 "$image" 1G
+}
+
+t_names() {
+	files
+	image=$dir/$'a b\nc'
+	name=$pre-$' x\n\\"'
+	"$QEDSETUP" create "$image" 8M
+	"$QEDSETUP" open "$image" "$name"
+	json list
+	json status "$name"
+	is "$("$QEDSETUP" list -n | wc -l)" 1 "the number of lines"
+	setup_says 5 "there is such a device" open "$image" "$name"
+	setup_close
+	closed
+}
+
+t_buffered() {
+	files
+	image=$tmp/a.qed
+	"$QEDSETUP" create "$image" 8M
+	if setup_open 2>/dev/null; then
+		setup_close
+		skip "a tmpfs with direct I/O"
+	fi
+	setup_says 1 "no direct I/O" open "$image" "$name"
+	closed_unused
+	setup_open --buffered
+	setup_close
+	closed
+}
+
+t_record() {
+	files
+	"$QEDSETUP" create "$image" 8M
+	setup_open
+	setup_close
+	# active, on another host
+	python3 -B - "$image" <<-'END'
+		import struct, sys
+		with open(sys.argv[1], "r+b") as file:
+		    data = struct.pack("<IHH16s64sQQQQI", 0x52444551, 1, 1, bytes(range(16)),
+		                       b"elsewhere", 0, 0, 0, 1 << 20, 0)
+		    crc = 0xffffffff
+		    for byte in data:
+		        crc ^= byte
+		        for _ in range(8):
+		            crc = crc >> 1 ^ (0x82f63b78 if crc & 1 else 0)
+		    file.seek(384)
+		    file.write(data + struct.pack("<I", crc ^ 0xffffffff))
+	END
+	setup_says 5 "host elsewhere has it" open "$image" "$name"
+	setup_open --takeover
+	setup_close
+	closed
+}
+
+#
+# Killed
+#
+
+# killed ARGUMENT...: until it is not killed any more; for each call $number
+killed() {
+	local got=0
+
+	"$bin/killer" "$number" "$QEDSETUP" "$@" >/dev/null 2>&1 || got=$?
+	[ "$got" = 137 ] || is "$got" 0 "the exit status of qedsetup $*, call $number"
+	last=$got
+}
+
+t_killed_open() {
+	files
+	"$QEDSETUP" create "$image" 8M
+	for ((number = 1, last = 137; last == 137; number++)); do
+		killed open "$image" "$name"
+		if [ "$last" = 137 ]; then
+			setup_open || fail "killed at call $number: the next one fails"
+		fi
+		is "$(loops "$image")" 1 "the number of loop devices"
+		status_is a mode rw
+		setup_close
+		closed
+	done
+	note "$number calls"
+	at_least "$number" 15 "the number of calls"
+}
+
+# The same after a crash, where more is to be done
+t_killed_active() {
+	files
+	"$QEDSETUP" create "$image" 8M
+	setup_open --headroom 1M
+	io "$dev" "write:0:65536:1" flush
+	cp --sparse=always "$image" "$dir/c.qed"
+	setup_close
+	for ((number = 1, last = 137; last == 137; number++)); do
+		cp --sparse=always "$dir/c.qed" "$image"
+		killed open "$image" "$name"
+		[ "$last" != 137 ] || setup_open || fail "killed at call $number"
+		at_least "$(size_of "$image")" $((8 * mb)) "the size with the tail"
+		io "$dev" "read:0:65536:1" "write:65536:$((7 * mb)):2" flush
+		setup_close
+		closed
+	done
+	note "$number calls"
+}
+
+t_killed_close() {
+	files
+	"$QEDSETUP" create "$image" 8M
+	for ((number = 1, last = 137; last == 137; number++)); do
+		setup_open
+		io "$dev" "write:0:$mb:$number" flush
+		killed close "$name"
+		if [ "$last" = 137 ] && ! setup_close 2>/dev/null; then
+			setup_says 4 "is not active" close "$name"
+		fi
+		closed
+	done
+	note "$number calls"
+	at_least "$number" 8 "the number of calls"
+}
+
+t_killed_resize() {
+	files
+	"$QEDSETUP" create "$image" 8M
+	setup_open
+	for ((number = 1, last = 137; last == 137; number++)); do
+		killed resize "$name" $((8 + number))M
+		[ "$last" != 137 ] || "$QEDSETUP" resize "$name" $((8 + number))M
+		is "$(sectors_of "$dev")" $(((8 + number) * 2048)) "the size"
+		status_is a mode rw
+		io "$dev" "write:$(((7 + number) * mb)):$mb:1"
+	done
+	note "$number calls"
+	setup_close
+	closed
+}
+
+t_killed_create() {
+	null b 16
+	image=$dev
+	for ((number = 1, last = 137; last == 137; number++)); do
+		garbage "$image" 4
+		killed create "$image" 8M
+		if [ "$last" = 137 ] && ! "$QEDSETUP" create "$image" 8M 2>/dev/null; then
+			setup_says 5 "has a QED image on it" create "$image" 8M
+		fi
+		sound "$image"
+		is "$(member allocated-clusters)" 0 "what is mapped"
+	done
+	note "$number calls"
+}
+
+run \
+	t_open "open, list, status, close" \
+	t_not_there "what is not there, or is something else" \
+	t_locks "nobody else gets the image: QEMU, another name, another loop device" \
+	t_sectors "logical blocks" \
+	t_users "who uses a device is named" \
+	t_deferred "a deferred close, and the tail it leaves" \
+	t_crash "images that were not closed" \
+	t_headroom "headroom and grow" \
+	t_resize "resize, check, trim" \
+	t_overlay "a raw base, for two overlays" \
+	t_block "a block device" \
+	t_names "names with spaces and newlines" \
+	t_buffered "a file system without direct I/O" \
+	t_record "an image of another host" \
+	t_killed_open "open, killed at each call" \
+	t_killed_active "open of what was not closed, killed at each call" \
+	t_killed_close "close, killed at each call" \
+	t_killed_resize "resize, killed at each call" \
+	t_killed_create "create on a block device, killed at each call"
