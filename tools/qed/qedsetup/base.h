@@ -9,15 +9,12 @@
 #include "../chain.h"
 #include "subject.h"
 
-/*
- * Functions return 0 or a negative error number, and have noted what failed.
- */
-
 /**
  * base_open_chain() - open all that is below an image
  * @chain: its first image is set, and its number; to be closed in any case
  *
  * Whatever others do with it.
+ * Return: 0 or a negative error number, and it is noted what failed.
  */
 int base_open_chain(struct qed_chain *chain);
 
@@ -27,6 +24,8 @@ int base_open_chain(struct qed_chain *chain);
  * @name: of what is below, as it goes into the header
  * @is_raw: it is said to be a raw image; else it has to be a QED image
  * @size: the size of the disk that it has
+ *
+ * Return: the same.
  */
 int base_measure(const char *path, const char *name, bool is_raw, u64 *size);
 
@@ -38,6 +37,7 @@ int base_measure(const char *path, const char *name, bool is_raw, u64 *size);
  * @path: its path, to be freed; NULL if there is nothing below
  *
  * It has to be one that dm-qed can have below.
+ * Return: the same.
  */
 int base_open(struct subject *base, struct subject *top, const char *given, char **path);
 

@@ -28,7 +28,8 @@ struct new_image {
  * @image: what is to be made
  * @fd: a file that is empty, or a block device
  *
- * On a device there is no image until all of it is durable. Return: 0 or what failed.
+ * On a device there is no image until all of it is durable.
+ * Return: 0 or what failed.
  */
 int new_image_write(const struct new_image *image, int fd);
 

@@ -309,8 +309,7 @@ int dm_replace(const char *name, u64 sectors, const char *params, bool read_only
 	return r ? r : resume(name, hidden);
 }
 
-/* Without udev libdevmapper itself makes the node, and removes it, also if the device stays. */
-static void update_node(const char *name)
+void dm_update_node(const char *name)
 {
 	struct dm_task *task = new_task(DM_DEVICE_MKNODES, name);
 
@@ -334,8 +333,9 @@ int dm_remove(const char *name, bool deferred)
 	else
 		r = run_with_udev(task, false);
 	dm_task_destroy(task);
+	/* the node goes away in any case, the device does not */
 	if (!r && deferred)
-		update_node(name);
+		dm_update_node(name);
 	return r == -EBUSY ? r : fail_as(r, name);
 }
 
@@ -358,6 +358,6 @@ int dm_keep(const char *name)
 	int r = dm_send(name, "@cancel_deferred_remove");
 
 	if (!r)
-		update_node(name);
+		dm_update_node(name);
 	return r;
 }

@@ -55,6 +55,7 @@ int dm_find(const char *name, struct dm_state *state);
  *
  * If this fails there is no device. It may be killed at any time: then there is none, one
  * without a table, or all of it.
+ * Return: 0 or what failed.
  */
 int dm_make(const char *name, const char *uuid, u64 sectors, const char *params, bool read_only,
 	    bool hidden);
@@ -67,6 +68,12 @@ int dm_remove(const char *name, bool deferred);
 
 /* Take back that it is removed later. */
 int dm_keep(const char *name);
+
+/*
+ * See to it that there is a node if there is a device, and none otherwise: without udev that is
+ * done by who makes and removes devices, and not if that is killed.
+ */
+void dm_update_node(const char *name);
 
 int dm_send(const char *name, const char *message);
 

@@ -124,6 +124,14 @@ void intent_end(struct intent *intent)
 	close(intent->fd);
 }
 
+void intent_leave(struct intent *intent)
+{
+	if (*intent->verb)
+		close(intent->fd);
+	else
+		intent_end(intent);
+}
+
 bool intent_was(const struct intent *intent, const char *verb, const struct stat *st)
 {
 	if (strcmp(intent->verb, verb) || S_ISBLK(st->st_mode) != S_ISBLK(intent->st.st_mode))

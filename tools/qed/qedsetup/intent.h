@@ -44,6 +44,9 @@ int intent_write(struct intent *intent, const char *verb, const char *path,
 /* Let others work on it: it has come to its end, also if that was a failure. */
 void intent_end(struct intent *intent);
 
+/* The same of who has not written anything: what was left behind stays. */
+void intent_leave(struct intent *intent);
+
 /* Is this what somebody has begun, with this image? */
 bool intent_was(const struct intent *intent, const char *verb, const struct stat *st);
 

@@ -14,10 +14,15 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/sysmacros.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "fail.h"
 #include "loop.h"
+
+/* How long loop_wait() waits at most: five seconds */
+#define WAIT_TRIES	500
+#define WAIT_NS		10000000
 
 /* Others may take the device that is free: so often another one is asked for. */
 #define TRIES		64
@@ -171,6 +176,16 @@ static bool take_name(dev_t device, const struct loop_info64 *info, void *ctx)
 bool loop_find(const struct stat *st, char name[LOOP_NAME])
 {
 	return each_over(st, take_name, name);
+}
+
+void loop_wait(const struct stat *st)
+{
+	const struct timespec pause = { .tv_nsec = WAIT_NS };
+	char name[LOOP_NAME];
+	int i;
+
+	for (i = 0; i < WAIT_TRIES && loop_find(st, name); i++)
+		nanosleep(&pause, NULL);
 }
 
 /*----------------------------------------------------------------

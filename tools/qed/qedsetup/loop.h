@@ -85,6 +85,12 @@ void loop_release(const struct stat *st);
  */
 bool loop_find(const struct stat *st, char name[LOOP_NAME]);
 
+/*
+ * Wait until there is none: it goes away by itself with its last user, but that need not have
+ * come to its end when the removal of what was on it has.
+ */
+void loop_wait(const struct stat *st);
+
 /* What is behind a loop device: st_dev and st_ino of the file. 0 or what failed. */
 int loop_behind(dev_t device, struct stat *st);
 

@@ -13,15 +13,10 @@
 /* A number that was not given */
 #define NOT_GIVEN	(~0ULL)
 
-/**
- * struct request - the command line; see the help for what is not plain
- * @verb: what to do
- * @words: IMAGE, NAME, SIZE, as the verb needs them
- * @nr_words: number of them
- */
+/* The command line. Options are as in the help, which tells what they are. */
 struct request {
 	const struct verb *verb;
-	const char *words[2];
+	const char *words[2];		/* IMAGE, NAME, SIZE, as the verb needs them */
 	unsigned int nr_words;
 
 	bool json, quiet, force;

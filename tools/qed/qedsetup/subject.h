@@ -35,10 +35,6 @@ struct subject {
 	struct qed_record record;
 };
 
-/*
- * Functions return 0 or a negative error number, and have noted what failed.
- */
-
 /**
  * subject_open() - open a file or a block device, whatever it has
  * @subject: the result, to be closed if 0 is returned
@@ -46,6 +42,7 @@ struct subject {
  * @use: what for
  *
  * Also sees to it that no other loop device is over the file, and no other user of the device.
+ * Return: 0 or a negative error number, and it is noted what failed.
  */
 int subject_open(struct subject *subject, const char *path, enum subject_use use);
 
@@ -54,6 +51,7 @@ int subject_open(struct subject *subject, const char *path, enum subject_use use
  * @subject: open
  *
  * Fails if there is no image, or its header has a defect.
+ * Return: the same.
  */
 int subject_read(struct subject *subject);
 

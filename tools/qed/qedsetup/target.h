@@ -19,22 +19,20 @@ struct target_progress {
 	u64 done, total;
 };
 
-/**
- * struct target_status - the status; what is not known is TARGET_UNKNOWN
- * @cluster_size: in bytes
- * @checked: a check has ended, and found this
- *
- * All else is what the words of the status say, see the documentation of the target.
+/*
+ * The status: what its words say, see the documentation of the target. What is not known is
+ * TARGET_UNKNOWN.
  */
 struct target_status {
-	u64 cluster_size;
-	u64 used, total, mapped, virtual, cached, cache_limit;
+	u64 cluster_size;			/* bytes */
+	u64 used, total, mapped, virtual;	/* clusters */
+	u64 cached, cache_limit;		/* bytes */
 	u64 dirty, allocations, commits;
 	char mode[16];
 	bool needs_check;
 	u64 free, zeroed, reclaiming, queued;
 	struct target_progress trim, check, scan;
-	bool checked;
+	bool checked;				/* a check has ended, and found this */
 	u64 leaks, defects;
 	u64 ahead;
 	bool has_below;

@@ -23,8 +23,13 @@
 /* How often the progress of work in the background is looked at */
 #define LOOK_NS		200000000
 
-/* Something that is done with a device, while nobody else does anything with it */
+/**
+ * struct work - something that is done with a device
+ * @alone: nobody else may do anything with it meanwhile
+ * @run: does it, and adds to what is printed
+ */
 struct work {
+	bool alone;
 	int (*run)(const struct request *request, struct device *device,
 		   struct json_object *object);
 };
@@ -53,12 +58,13 @@ static int run_work(const struct request *request, const struct work *work)
 	struct intent intent;
 	int r = dm_check();
 
-	if (!r)
+	if (!r && work->alone)
 		r = intent_begin(&intent, request->words[0]);
 	if (r)
 		return r;
 	r = with_device(request, work);
-	intent_end(&intent);
+	if (work->alone)
+		intent_leave(&intent);
 	return r;
 }
 
@@ -117,7 +123,7 @@ static int do_resize(const struct request *request, struct device *device,
 
 int run_resize(const struct request *request)
 {
-	static const struct work work = { .run = do_resize };
+	static const struct work work = { .alone = true, .run = do_resize };
 
 	return run_work(request, &work);
 }
@@ -141,7 +147,7 @@ static int grow(const struct request *request, struct device *device, struct jso
 
 int run_grow(const struct request *request)
 {
-	static const struct work work = { .run = grow };
+	static const struct work work = { .alone = true, .run = grow };
 
 	return run_work(request, &work);
 }

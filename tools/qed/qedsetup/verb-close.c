@@ -9,7 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "device.h"
@@ -20,10 +19,6 @@
 #include "output.h"
 #include "request.h"
 #include "tail.h"
-
-/* The loop device goes away by itself, but not within the removal of what was on it. */
-#define WAIT_TRIES	500
-#define WAIT_NS		10000000
 
 /**
  * struct closing - a device that is being removed
@@ -46,16 +41,6 @@ struct closing {
  *----------------------------------------------------------------
  */
 
-static void wait_for_loop(const struct stat *st)
-{
-	const struct timespec pause = { .tv_nsec = WAIT_NS };
-	char name[LOOP_NAME];
-	int i;
-
-	for (i = 0; i < WAIT_TRIES && loop_find(st, name); i++)
-		nanosleep(&pause, NULL);
-}
-
 /* Is it still the file that was in use? It need not be there any more. */
 static bool is_file(const char *path, const struct stat *st)
 {
@@ -73,7 +58,7 @@ static void trim(struct closing *c, const char *path, const struct stat *st)
 	struct subject subject;
 	int r;
 
-	wait_for_loop(st);
+	loop_wait(st);
 	if (!is_file(path, st)) {
 		warn("%s: is closed, but has been moved or removed: the file keeps its tail", path);
 		return;
@@ -82,6 +67,8 @@ static void trim(struct closing *c, const char *path, const struct stat *st)
 	if (!r) {
 		r = tail_trim(&subject);
 		c->size = subject.img.size;
+		if (!r && subject_needs_check(&subject))
+			warn("%s: its last changes could not be written: see the kernel log", path);
 		subject_close(&subject);
 	}
 	if (!r)
@@ -93,6 +80,7 @@ static void trim(struct closing *c, const char *path, const struct stat *st)
 /* Whoever began it has been killed: the device is gone. */
 static int finish(struct closing *c)
 {
+	dm_update_node(c->name);
 	if (S_ISBLK(c->intent.st.st_mode))
 		loop_release(&c->intent.st);
 	else

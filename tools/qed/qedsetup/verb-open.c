@@ -231,6 +231,7 @@ static int finish(struct opening *o)
 {
 	struct subject top;
 
+	dm_update_node(o->name);
 	if (o->request->read_only)
 		return 1;
 	if (!S_ISBLK(o->top.st.st_mode)) {
@@ -287,10 +288,11 @@ static int settle_existing(struct opening *o)
 
 	if (r || !state.exists)
 		return r;
-	if (!state.live) {
-		if (strcmp(identity_profile(state.uuid), "other"))
-			return dm_remove(o->name, false);
-		return say_exists(o);
+	if (!state.live && strcmp(identity_profile(state.uuid), "other")) {
+		r = dm_remove(o->name, false);
+		if (!r && S_ISREG(o->top.st.st_mode))
+			loop_wait(&o->top.st);
+		return r;
 	}
 	if (is_this_image(o) != 1)
 		return say_exists(o);
