@@ -20,13 +20,14 @@
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
 #include <sys/types.h>
-#include <sys/uio.h>
+#include <sys/user.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 /* Those that only look, and are left out */
 static const long harmless[] = {
-	SYS_access, SYS_brk, SYS_close, SYS_fstat, SYS_getdents64, SYS_getrandom, SYS_lseek,
+	SYS_access, SYS_brk, SYS_close, SYS_exit_group, SYS_fstat, SYS_getdents64,
+	SYS_getrandom, SYS_lseek,
 	SYS_mmap, SYS_mprotect, SYS_munmap, SYS_newfstatat, SYS_pread64, SYS_read, SYS_readlink,
 	SYS_stat, SYS_rt_sigaction, SYS_rt_sigprocmask, SYS_getpid, SYS_uname, SYS_geteuid,
 	SYS_faccessat, SYS_faccessat2, SYS_fadvise64, SYS_readlinkat, SYS_lstat, SYS_futex,
@@ -54,23 +55,46 @@ static bool is_harmless_ioctl(unsigned long request)
 	return false;
 }
 
+/* A system call that begins: its number, and its second and third argument */
+struct call {
+	long nr;
+	unsigned long second, third;
+};
+
+/* User-Mode Linux has no PTRACE_GET_SYSCALL_INFO */
+static bool get_call(pid_t pid, struct call *call)
+{
+#ifdef __x86_64__
+	struct user_regs_struct regs;
+
+	if (ptrace(PTRACE_GETREGS, pid, NULL, &regs))
+		return false;
+	*call = (struct call){ .nr = regs.orig_rax, .second = regs.rsi, .third = regs.rdx };
+#else
+	struct __ptrace_syscall_info info;
+
+	if (ptrace(PTRACE_GET_SYSCALL_INFO, pid, sizeof(info), &info) <= 0)
+		return false;
+	*call = (struct call){ .nr = info.entry.nr, .second = info.entry.args[1],
+			       .third = info.entry.args[2] };
+#endif
+	return true;
+}
+
 static bool may_change(pid_t pid)
 {
-	struct __ptrace_syscall_info info;
+	struct call call;
 	unsigned int i;
 
-	if (ptrace(PTRACE_GET_SYSCALL_INFO, pid, sizeof(info), &info) <= 0 ||
-	    info.op != PTRACE_SYSCALL_INFO_ENTRY)
+	if (!get_call(pid, &call))
 		return false;
 	for (i = 0; i < sizeof(harmless) / sizeof(*harmless); i++)
-		if (harmless[i] == (long)info.entry.nr)
+		if (harmless[i] == call.nr)
 			return false;
-	if (info.entry.nr == SYS_ioctl && is_harmless_ioctl(info.entry.args[1]))
+	if (call.nr == SYS_ioctl && is_harmless_ioctl(call.second))
 		return false;
 	/* to open something that is only read */
-	if (info.entry.nr == SYS_openat && !(info.entry.args[2] & O_CHANGES))
-		return false;
-	return true;
+	return call.nr != SYS_openat || call.third & O_CHANGES;
 }
 
 static int run(char **argv)
@@ -84,6 +108,7 @@ static int run(char **argv)
 /* Return: the exit status of the program, or 137 */
 static int follow(pid_t pid, long at)
 {
+	bool within = false;
 	int status, sent = 0;
 	long calls = 0;
 
@@ -98,7 +123,11 @@ static int follow(pid_t pid, long at)
 			return 128 + WTERMSIG(status);
 		sent = WSTOPSIG(status) == (SIGTRAP | 0x80) || WSTOPSIG(status) == SIGTRAP ? 0 :
 		       WSTOPSIG(status);
-		if (WSTOPSIG(status) == (SIGTRAP | 0x80) && may_change(pid) && ++calls == at)
+		if (WSTOPSIG(status) != (SIGTRAP | 0x80))
+			continue;
+		/* it stops at the beginning and at the end of each */
+		within = !within;
+		if (within && may_change(pid) && ++calls == at)
 			kill(pid, SIGKILL);
 	}
 }

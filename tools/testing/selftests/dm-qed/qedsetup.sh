@@ -47,16 +47,31 @@ size_of() {
 
 # loops FILE: the number of loop devices over it
 loops() {
-	losetup -j "$1" | wc -l
+	local nr=0 file
+
+	for file in /sys/block/loop*/loop/backing_file; do
+		[ ! -e "$file" ] || [ "$(<"$file")" != "$1" ] || nr=$((nr + 1))
+	done
+	echo "$nr"
 }
 
-# closed: nothing is left of the device, and the file is as short as the image
-closed() {
+# unused: nothing is left of the device, and nobody would find a leak in the file
+unused() {
+	local left=(/run/qed/*)
+
 	is "$(loops "$image")" 0 "the number of loop devices"
-	is "$(find /run/qed -type f | wc -l)" 0 "the number of files in /run/qed"
-	json info "$image"
+	[ ! -e "/dev/mapper/$name" ] || fail "there is a node"
+	[ ! -e "${left[0]}" ] || fail "left in /run/qed: ${left[*]}"
+	examine "$image"
+	is "$(member leaks)" 0 "the number of leaks"
+	is "$(member corruptions)" 0 "the number of defects"
+}
+
+# closed: the same, and the file is as short as the image, by its record
+closed() {
+	unused
+	json=$("$QEDSETUP" info --json "$image")
 	matches "$json" '"active":false,"end":'"$(size_of "$image")," "the end of the image"
-	qemu-img check -q -f qed "$image"
 }
 
 setup_open() {
@@ -81,6 +96,8 @@ t_open() {
 	json close "$name"
 	matches "$json" '"deferred":false,"file-size":'"$(size_of "$image")" close
 	closed
+	qemu-img check -q -f qed "$image"
+	json info "$image"
 	at_most "$(size_of "$image")" $((5 * mb)) "the size of the file"
 	setup_open
 	io "$dev" "read:0:$((4 * mb)):0x5a"
@@ -145,14 +162,7 @@ t_sectors() {
 	setup_close
 	"$QEDSETUP" create --force "$image" 66048
 	setup_says 1 "no whole sectors of 4096" open --sector-size 4096 "$image" "$name"
-	closed_unused
-}
-
-# closed_unused: the same of an image that has no record
-closed_unused() {
-	is "$(loops "$image")" 0 "the number of loop devices"
-	is "$(find /run/qed -type f | wc -l)" 0 "the number of files in /run/qed"
-	qemu-img check -q -f qed "$image"
+	unused
 }
 
 # is_open: somebody has the device open, and is what the name of a process says
@@ -359,7 +369,7 @@ t_buffered() {
 		skip "a tmpfs with direct I/O"
 	fi
 	setup_says 1 "no direct I/O" open "$image" "$name"
-	closed_unused
+	unused
 	setup_open --buffered
 	setup_close
 	closed
@@ -390,6 +400,27 @@ t_record() {
 	closed
 }
 
+# t_examples: those of the manual page, with other names of devices
+t_examples() {
+	local page=$here/../../../qed/qedsetup/qedsetup.8 device
+
+	files
+	cd "$dir"
+	truncate -s 8M golden.raw
+	PATH=${QEDSETUP%/*}:$PATH
+	sed -n '/^\.SH EXAMPLES/,/^\.SH NOTES/{/^\.nf/,/^\.fi/{/^\./d; s/\\-/-/g; p}}' "$page" |
+		sed -E "s/\\b(vm1|vm2|data)\\b/$pre-\\1/g" >"$tmp/examples"
+	at_least "$(wc -l <"$tmp/examples")" 10 "the number of commands"
+	while read -r command; do
+		note "$command"
+		$command
+	done <"$tmp/examples"
+	for device in vm2 data; do
+		"$QEDSETUP" close "$pre-$device"
+	done
+	cd /
+}
+
 #
 # Killed
 #
@@ -413,6 +444,7 @@ t_killed_open() {
 		fi
 		is "$(loops "$image")" 1 "the number of loop devices"
 		status_is a mode rw
+		io "$dev" "read:0:$mb:0"
 		setup_close
 		closed
 	done
@@ -481,7 +513,8 @@ t_killed_create() {
 		if [ "$last" = 137 ] && ! "$QEDSETUP" create "$image" 8M 2>/dev/null; then
 			setup_says 5 "has a QED image on it" create "$image" 8M
 		fi
-		sound "$image"
+		examine "$image"
+		is "$(member corruptions)" 0 "the number of defects"
 		is "$(member allocated-clusters)" 0 "what is mapped"
 	done
 	note "$number calls"
@@ -502,6 +535,7 @@ run \
 	t_names "names with spaces and newlines" \
 	t_buffered "a file system without direct I/O" \
 	t_record "an image of another host" \
+	t_examples "the examples of the manual page" \
 	t_killed_open "open, killed at each call" \
 	t_killed_active "open of what was not closed, killed at each call" \
 	t_killed_close "close, killed at each call" \
