@@ -5,78 +5,20 @@
 
 #define _GNU_SOURCE
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 #include <sys/stat.h>
-#include <sys/utsname.h>
 #include <unistd.h>
 
 #include "../image.h"
 #include "create.h"
-#include "identity.h"
+#include "stamp.h"
 
 /* Where the name of a backing file is: behind the header, as QEMU has it */
 #define NAME_OFFSET	sizeof(struct qed_header)
 
 /* So much of a device is written at a time */
 #define CHUNK		1048576U
-
-/* CRC-32C, of a few bytes */
-static u32 record_crc(const struct qed_disk_record *record)
-{
-	const u8 *data = (const u8 *)record;
-	u32 crc = ~0U;
-	size_t i;
-	int bit;
-
-	for (i = 0; i < offsetof(struct qed_disk_record, crc); i++) {
-		crc ^= data[i];
-		for (bit = 0; bit < 8; bit++)
-			crc = crc >> 1 ^ (crc & 1 ? 0x82f63b78 : 0);
-	}
-	return ~crc;
-}
-
-static void name_host(char host[QED_HOST_SIZE])
-{
-	const struct qed_record none = { .state = QED_RECORD_NONE };
-	struct utsname name;
-	char *c;
-
-	identity_host(&none, host);
-	if (*host || uname(&name))
-		return;
-	snprintf(host, QED_HOST_SIZE, "%.*s", QED_HOST_SIZE - 1,
-		 *name.nodename ? name.nodename : "-");
-	for (c = host; *c; c++)
-		if (!qed_host_is_char(*c))
-			*c = '-';
-}
-
-/* Nobody has had the image yet: all behind it is free, and reads as zeroes. */
-static int fill_record(const struct new_image *image, struct qed_disk_record *record)
-{
-	u64 end = bound_empty(&image->shape) / image->shape.cluster_size;
-	u64 clusters = image->zeroed / image->shape.cluster_size;
-	char host[QED_HOST_SIZE] = "";
-
-	if (getrandom(record->owner, QED_OWNER_SIZE, 0) != QED_OWNER_SIZE)
-		return -EIO;
-	name_host(host);
-	memcpy(record->host, host, strnlen(host, QED_HOST_SIZE - 1));
-	record->magic = htole32(QED_RECORD_MAGIC);
-	record->version = htole16(QED_RECORD_VERSION);
-	record->end = htole64(end);
-	if (clusters > end) {
-		record->zero_from = htole64(end);
-		record->zero_end = htole64(clusters);
-	}
-	record->device_size = htole64(image->zeroed);
-	record->crc = htole32(record_crc(record));
-	return 0;
-}
 
 static void fill_header(const struct new_image *image, struct qed_header *header)
 {
@@ -103,7 +45,8 @@ static void fill_header(const struct new_image *image, struct qed_header *header
 /* The first cluster */
 static int fill_first(const struct new_image *image, u8 *first)
 {
-	struct qed_disk_record record = { 0 };
+	const struct shape *shape = &image->shape;
+	struct qed_disk_record record;
 	struct qed_header header = { 0 };
 	int r = 0;
 
@@ -112,7 +55,8 @@ static int fill_first(const struct new_image *image, u8 *first)
 	if (image->backing)
 		memcpy(first + NAME_OFFSET, image->backing, strlen(image->backing));
 	if (image->zeroed) {
-		r = fill_record(image, &record);
+		r = stamp_fill(&record, bound_empty(shape) / shape->cluster_size,
+			       image->zeroed / shape->cluster_size, image->zeroed);
 		memcpy(first + QED_RECORD_OFFSET, &record, sizeof(record));
 	}
 	return r;

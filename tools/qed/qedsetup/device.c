@@ -51,7 +51,8 @@ bool device_is_file(const struct device *device)
 	struct stat behind;
 
 	return major(device->table.image) == LOOP_MAJOR &&
-	       !loop_behind(device->table.image, &behind) && !behind.st_rdev;
+	       !loop_behind(device->table.image, &behind) && !behind.st_rdev &&
+	       loop_goes_away(device->table.image);
 }
 
 bool device_is_hidden(const struct device *device)

@@ -39,7 +39,7 @@ int device_find(struct device *device, const char *name);
 
 void device_free(struct device *device);
 
-/* Is its image on a file, behind a loop device? */
+/* Is its image on a file, behind a loop device that is not its user's own? */
 bool device_is_file(const struct device *device);
 
 /* Do udev rules leave it alone? */

@@ -175,8 +175,7 @@ static int copy_names(struct dm_names *list, char ***names)
 			return -ENOMEM;
 		all = more;
 		all[nr] = list->dev ? strdup(list->name) : NULL;
-		all[nr ? nr + 1 : 1] = NULL;
-		nr++;
+		all[++nr] = NULL;
 		if (!list->dev || !list->next)
 			break;
 	}

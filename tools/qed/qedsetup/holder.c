@@ -10,7 +10,6 @@
 #include <linux/major.h>
 #include <mntent.h>
 #include <stdarg.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -195,7 +194,7 @@ static char *find_on_loop(const struct stat *st)
 	return result;
 }
 
-char *holder_find(const struct stat *st)
+char *holder_find(const struct stat *st, bool processes)
 {
 	char *result = NULL;
 
@@ -207,14 +206,14 @@ char *holder_find(const struct stat *st)
 		result = find_swap(st->st_rdev);
 	if (!result)
 		result = find_on_loop(st);
-	return result ? result : find_process(st);
+	return result || !processes ? result : find_process(st);
 }
 
 char *holder_find_device(dev_t device)
 {
 	struct stat st = { .st_mode = S_IFBLK, .st_rdev = device };
 
-	return holder_find(&st);
+	return holder_find(&st, true);
 }
 
 int holder_is_image(const struct stat *st, dev_t device)

@@ -6,17 +6,19 @@
 #ifndef QEDSETUP_HOLDER_H
 #define QEDSETUP_HOLDER_H
 
+#include <stdbool.h>
 #include <sys/stat.h>
 #include <sys/types.h>
 
 /**
  * holder_find() - who has it?
  * @st: of the file or device
+ * @processes: look at what processes have open, too, but this one
  *
- * Looks for loop devices, devices on top of it, mounts, swap, and processes but this one.
+ * Looks for loop devices, devices on top of it, mounts, and swap.
  * Return: as the end of the sentence "is in use by", to be freed; NULL if nobody is found.
  */
-char *holder_find(const struct stat *st);
+char *holder_find(const struct stat *st, bool processes);
 
 /* The same for a block device by its number */
 char *holder_find_device(dev_t device);

@@ -78,6 +78,13 @@ static bool is_conflict(int fd, unsigned int does, unsigned int forbids)
 	return false;
 }
 
+bool locks_are_held(int fd)
+{
+	const unsigned int all = (1U << ACTIONS) - 1;
+
+	return is_conflict(fd, all, all);
+}
+
 /* Of two that do this at the same time at least one sees the other: first taken, then looked */
 int locks_take(int fd, bool writable)
 {

@@ -22,4 +22,7 @@
  */
 int locks_take(int fd, bool writable);
 
+/* Does somebody else have any of them? */
+bool locks_are_held(int fd);
+
 #endif /* QEDSETUP_LOCKS_H */

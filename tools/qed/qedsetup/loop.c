@@ -117,6 +117,13 @@ bool loop_is_direct(dev_t device)
 	return !get_status(device, &info) && info.lo_flags & LO_FLAGS_DIRECT_IO;
 }
 
+bool loop_goes_away(dev_t device)
+{
+	struct loop_info64 info;
+
+	return !get_status(device, &info) && info.lo_flags & LO_FLAGS_AUTOCLEAR;
+}
+
 static bool is_over(const struct loop_info64 *info, const struct stat *st)
 {
 	if (S_ISBLK(st->st_mode))

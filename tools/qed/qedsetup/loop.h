@@ -100,6 +100,9 @@ char *loop_path(dev_t device);
 /* Is it with direct I/O? */
 bool loop_is_direct(dev_t device);
 
+/* Does it go away with its last user, as those of loop_attach()? */
+bool loop_goes_away(dev_t device);
+
 /* The file has another size: take note of it. 0 or what failed. */
 int loop_update_size(dev_t device);
 

@@ -20,7 +20,7 @@
 
 int subject_busy(const char *path, const struct stat *st)
 {
-	char *holder = holder_find(st);
+	char *holder = holder_find(st, true);
 	const char *nobody = geteuid() ? "somebody else (root is told who it is)" :
 					 "somebody else, maybe on another host";
 	int r = fail(EBUSY, "%s: is in use by %s", path, holder ? holder : nobody);

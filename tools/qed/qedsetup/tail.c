@@ -11,6 +11,7 @@
 
 #include "bound.h"
 #include "fail.h"
+#include "stamp.h"
 #include "tables.h"
 #include "tail.h"
 
@@ -60,7 +61,7 @@ int tail_extend(int fd, u64 size, u64 target)
 	u64 more = target > size ? target - size : 0;
 
 	while (more && ftruncate(fd, size + more)) {
-		if (errno != EFBIG && errno != EINVAL)
+		if ((errno != EFBIG && errno != EINVAL) || more < 2 * QED_MAX_CLUSTER_SIZE)
 			return -errno;
 		/* as far as the file system can have it */
 		more = more / 2 / QED_MAX_CLUSTER_SIZE * QED_MAX_CLUSTER_SIZE;
@@ -122,6 +123,17 @@ static int search_end(struct subject *subject, u64 *end)
 	return r;
 }
 
+static int cut(struct subject *subject, u64 end)
+{
+	int r = set_size(subject, end);
+
+	if (!r && fsync(subject->fd))
+		r = -errno;
+	if (!r && subject->record.state == QED_RECORD_VALID)
+		r = stamp_size(subject->fd, end);
+	return r;
+}
+
 int tail_trim(struct subject *subject)
 {
 	u64 end;
@@ -133,9 +145,7 @@ int tail_trim(struct subject *subject)
 		return 0;
 	r = recorded_end(subject, &end) ? 0 : search_end(subject, &end);
 	if (!r && end < subject->img.size)
-		r = set_size(subject, end);
-	if (!r && fsync(subject->fd))
-		r = -errno;
+		r = cut(subject, end);
 	if (r == -EUCLEAN)
 		return fail(EUCLEAN, "%s: its tables have a defect: run qed-fsck", subject->path);
 	return r ? fail(-r, "%s: cannot be made shorter: %s", subject->path, strerror(-r)) : 0;

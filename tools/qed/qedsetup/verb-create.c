@@ -56,6 +56,8 @@ static int find_backing(const struct request *request, struct new_image *image, 
 	if (format && strcmp(format, "raw") && strcmp(format, "qed"))
 		return fail_advise(EINVAL, "make one of them by qemu-img convert",
 				   "--backing-format can be raw or qed, not %s", format);
+	if (strlen(request->backing) > QED_MAX_BACKING_NAME)
+		return fail(ENAMETOOLONG, "--backing: the name is too long");
 	image->backing = request->backing;
 	image->is_raw = format && !strcmp(format, "raw");
 	return base_measure(request->words[0], request->backing, image->is_raw, size);
@@ -113,8 +115,7 @@ static int check_geometry(const struct new_image *image)
 				   shape->image_size);
 	if (!image->backing)
 		return 0;
-	if (sizeof(struct qed_header) + strlen(image->backing) > shape->cluster_size ||
-	    strlen(image->backing) > QED_MAX_BACKING_NAME)
+	if (sizeof(struct qed_header) + strlen(image->backing) > shape->cluster_size)
 		return fail(ENAMETOOLONG, "%s: is too long for the header", image->backing);
 	if (strlen(image->backing) > LONGEST_SHORT_NAME)
 		warn("%s: leaves no room for a record, which a name of at most %zu bytes does",

@@ -10,6 +10,7 @@
 #include "base.h"
 #include "fail.h"
 #include "holder.h"
+#include "locks.h"
 #include "output.h"
 #include "request.h"
 #include "subject.h"
@@ -194,7 +195,8 @@ static int print_one(const struct qed_chain *chain, unsigned int i, struct json_
 /* Who has it now; nobody may have it with an active record: after a crash */
 static void print_users(const struct subject *subject, struct json_object *object)
 {
-	char *holder = holder_find(&subject->st);
+	/* to look at all processes takes a while: only if there is one to be found */
+	char *holder = holder_find(&subject->st, locks_are_held(subject->fd));
 
 	if (object && holder)
 		json_text(object, "in-use-by", holder);

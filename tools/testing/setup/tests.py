@@ -12,6 +12,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import struct
 import subprocess
 import sys
@@ -267,6 +268,7 @@ def long_names(tmp):
     os.unlink(path)
     refused("create", "-b", folder + "/." * 1900 + "/b.qed", path, "1M", "--cluster-size", "4K",
             says="too long")
+    refused("create", "-b", "/" + "x" * 100000, path, "1M", says="too long")
 
 
 @test
@@ -299,6 +301,134 @@ def killed_create(tmp):
                 break
         true(number > 5, "only %d calls" % number)
         print("# %d calls" % number)
+
+
+# The end of a file
+
+
+def tails(*args, status=0):
+    """Make the file of an image long or short; what that has printed"""
+    done = subprocess.run([os.path.join(BUILT, "tails"), *args], capture_output=True, check=False)
+    equal(done.returncode, status, "exit status of tails %r: %r" % (args, done.stderr))
+    return done.stdout.decode().strip()
+
+
+def set_record(path, active=False, end=0, zero_from=0, zero_end=0, size=0, host=b"here"):
+    """A record as dm-qed writes it"""
+    data = struct.pack("<IHH16s64sQQQQI", 0x52444551, 1, active, bytes(range(16)), host, end,
+                       zero_from, zero_end, size, 0)
+    with open(path, "r+b") as file:
+        file.seek(384)
+        file.write(data + struct.pack("<I", crc32c(data)))
+        file.seek(32)
+        file.write(struct.pack("<Q", 1 << 63))
+
+
+def crc32c(data):
+    """Of the record"""
+    crc = 0xffffffff
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x82f63b78 if crc & 1 else 0)
+    return crc ^ 0xffffffff
+
+
+@test
+def tails_of_clean(tmp):
+    """The file of an image that was closed: as long as that may need, then as short as it is"""
+    path = os.path.join(tmp, "a.qed")
+    run("create", path, "8M")
+    qemu("qemu-io", "-f", "qed", "-c", "write 0 1M", path)
+    short, full = os.path.getsize(path), run_json("measure", path)["fully-allocated"]
+    equal(tails("grow", path, "0"), str(short // 65536), "where zeroes begin")
+    equal(os.path.getsize(path), full, "the size")
+    # what has no record is searched for its end
+    tails("trim", path)
+    equal(os.path.getsize(path), short, "the size")
+    tails("grow", path, str(3 * MIB + 1))
+    equal(os.path.getsize(path), short + 3 * MIB + 64 * KIB, "the size with headroom")
+    # by its record, which then is one of the file as it is
+    size = os.path.getsize(path)
+    set_record(path, end=short // 65536 + 1, zero_from=short // 65536 + 2,
+               zero_end=size // 65536, size=size)
+    tails("trim", path)
+    equal(os.path.getsize(path), short + 64 * KIB, "the size by the record")
+    record = run_json("info", path)["images"][0]["record"]
+    equal([record[name] for name in ("end", "zero-from", "zero-end", "device-size")],
+          [short + 64 * KIB, 0, 0, short + 64 * KIB], "the record")
+    equal(tails("grow", path, "0"), str(short // 65536 + 1), "where zeroes begin")
+
+
+@test
+def tails_left_behind(tmp):
+    """A tail that was left behind goes away, with what may be in it; one that may be in use stays"""
+    path = os.path.join(tmp, "a.qed")
+    run("create", path, "8M")
+    end = os.path.getsize(path)
+    os.truncate(path, 4 * MIB)
+    with open(path, "r+b") as file:
+        file.seek(MIB)
+        file.write(b"x" * 4096)
+    set_record(path, end=end // 65536, size=4 * MIB)
+    equal(tails("grow", path, "0"), str(end // 65536), "where zeroes begin")
+    with open(path, "rb") as file:
+        file.seek(end)
+        equal(set(file.read()), {0}, "what is behind the end")
+    for active, features, size in ((True, 0, 4 * MIB), (False, 2, 4 * MIB), (True, 2, 4 * MIB)):
+        os.truncate(path, 4 * MIB)
+        set_record(path, active=active, size=size)
+        with open(path, "r+b") as file:
+            file.seek(16)
+            file.write(struct.pack("<Q", features))
+        equal(tails("grow", path, "0"), "0", "where zeroes begin in an image that is in use")
+        tails("trim", path)
+        equal(os.path.getsize(path), 4 * MIB, "the size of an image that is in use")
+
+
+@test
+def tails_filled_by_qemu(tmp):
+    """QEMU fills the image without clearing the mark of the record: nothing is cut off"""
+    path, raw = os.path.join(tmp, "a.qed"), os.path.join(tmp, "raw")
+    run("create", path, "8M")
+    end = os.path.getsize(path)
+    tails("grow", path, "0")
+    full = os.path.getsize(path)
+    set_record(path, end=end // 65536, zero_from=end // 65536, zero_end=full // 65536, size=full)
+    tails("trim", path)
+    with open(path, "rb") as file:
+        first = file.read(512)
+    qemu("qemu-io", "-f", "qed", "-c", "write -P 7 0 8M", path)
+    with open(path, "r+b") as file:
+        file.write(first[:16] + bytes(8) + first[24:])
+    equal(os.path.getsize(path), full, "the size that it has had in use")
+    tails("grow", path, "0")
+    tails("trim", path)
+    qemu("qemu-img", "convert", "-f", "qed", "-O", "raw", path, raw)
+    with open(raw, "rb") as file:
+        equal(file.read(), b"\7" * (8 * MIB), "the disk")
+
+
+@test
+def tails_limited(tmp):
+    """A file that cannot be made so long is made as long as it can be, or it is an error"""
+    path = os.path.join(tmp, "a.qed")
+    run("create", path, "4T")
+    limit = "ulimit -f %d; exec \"$0\" grow \"$1\" 0"
+    program = os.path.join(BUILT, "tails")
+    subprocess.run(["bash", "-c", limit % (1 << 30), program, path], check=True,
+                   capture_output=True, preexec_fn=ignore_limit)
+    true(300 * GIB < os.path.getsize(path) <= 1 << 40, "the size is %d" % os.path.getsize(path))
+    tails("trim", path)
+    done = subprocess.run(["bash", "-c", limit % 1024, program, path], check=False,
+                          capture_output=True, preexec_fn=ignore_limit)
+    equal(done.returncode, OTHER, "exit status")
+    true(b"cannot be made longer" in done.stderr, done.stderr)
+
+
+def ignore_limit():
+    """qedsetup does so itself"""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 
 
 # info, map, measure
@@ -342,24 +472,10 @@ def records(tmp):
         file.write(struct.pack("<Q", 1 << 63))
     record = run_json("info", path)["images"][0]["record"]
     equal(record["valid"], False, "valid")
-    data = struct.pack("<IHH16s64sQQQQI", 0x52444551, 1, 1, bytes(range(16)), b"elsewhere", 0, 0,
-                       0, MIB, 0)
-    with open(path, "r+b") as file:
-        file.seek(384)
-        file.write(data + struct.pack("<I", crc32c(data)))
+    set_record(path, active=True, size=MIB, host=b"elsewhere")
     record = run_json("info", path)["images"][0]["record"]
     equal((record["host"], record["active"]), ("elsewhere", True), "record")
     equal(record["owner"], bytes(range(16)).hex(), "owner")
-
-
-def crc32c(data):
-    """Of the record"""
-    crc = 0xffffffff
-    for byte in data:
-        crc ^= byte
-        for _ in range(8):
-            crc = crc >> 1 ^ (0x82f63b78 if crc & 1 else 0)
-    return crc ^ 0xffffffff
 
 
 def qemu_map(path):

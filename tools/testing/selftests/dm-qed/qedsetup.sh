@@ -69,9 +69,12 @@ unused() {
 
 # closed: the same, and the file is as short as the image, by its record
 closed() {
+	local size
+
 	unused
 	json=$("$QEDSETUP" info --json "$image")
-	matches "$json" '"active":false,"end":'"$(size_of "$image")," "the end of the image"
+	size=$(size_of "$image")
+	matches "$json" '"active":false,"end":'"$size,.*\"device-size\":$size" "the record"
 }
 
 setup_open() {
@@ -139,6 +142,10 @@ t_locks() {
 	closed
 	loop "$image"
 	setup_says 5 "in use by loop device $dev" open "$image" "$name"
+	# it is a block device like others if it is given by its name
+	"$QEDSETUP" open "$dev" "$name"
+	setup_close
+	is "$(loops "$dev")" 0 "the number of loop devices that keep locks"
 	unloop "$dev"
 	mkfifo "$tmp/fifo"
 	bg bash -c "exec qemu-io -f qed $image <$tmp/fifo >/dev/null"
