@@ -8,8 +8,11 @@
 #include <string.h>
 
 #include "../escape.h"
+#include "fail.h"
 #include "output.h"
 #include "size.h"
+
+static bool has_begun;
 
 /*----------------------------------------------------------------
  * JSON
@@ -56,6 +59,12 @@ struct json_object *json_document(void)
 	return object;
 }
 
+void json_failure(struct json_object *object, int r)
+{
+	json_text(object, "error", failure());
+	json_u64(object, "exit-status", exit_status(r));
+}
+
 /* What json-c leaves as it is, and a terminal would take for something else, as escapes */
 static void print_escaped(const char *text, size_t size)
 {
@@ -73,15 +82,38 @@ static void print_escaped(const char *text, size_t size)
 	}
 }
 
+static const char *json_string(struct json_object *object)
+{
+	return json_object_to_json_string_ext(object, JSON_C_TO_STRING_PLAIN |
+					      JSON_C_TO_STRING_NOSLASHESCAPE);
+}
+
 void json_print(struct json_object *object, bool open)
 {
-	const char *text = json_object_to_json_string_ext(object, JSON_C_TO_STRING_PLAIN |
-							  JSON_C_TO_STRING_NOSLASHESCAPE);
+	const char *text = json_string(object);
 
+	has_begun = true;
 	print_escaped(text, strlen(text) - open);
 	if (!open)
 		putchar('\n');
 	json_object_put(object);
+}
+
+void json_print_rest(struct json_object *object)
+{
+	const char *text = json_string(object);
+
+	/* a comma takes the place of the first brace; there may be no members */
+	if (strlen(text) > strlen("{}"))
+		putchar(',');
+	print_escaped(text + 1, strlen(text) - 1);
+	putchar('\n');
+	json_object_put(object);
+}
+
+bool json_has_begun(void)
+{
+	return has_begun;
 }
 
 /*----------------------------------------------------------------

@@ -26,6 +26,15 @@ struct json_object *json_document(void);
 /* Print an object, and free it. Without the last brace: more members are to be printed. */
 void json_print(struct json_object *object, bool open);
 
+/* Print the members of another object as the last ones of that, and free it. */
+void json_print_rest(struct json_object *object);
+
+/* Has json_print() printed anything? */
+bool json_has_begun(void);
+
+/* What failed, as members of an object */
+void json_failure(struct json_object *object, int r);
+
 /* "key: value", escaped; a size in bytes also in a larger unit */
 void print_text(const char *key, const char *text);
 void print_size(const char *key, u64 size);

@@ -15,20 +15,19 @@
 #include "fail.h"
 #include "output.h"
 
-static void report(const struct request *request, int status)
+static void report(const struct request *request, int r)
 {
 	struct json_object *object;
 	char *escaped = qed_escape(failure());
 
 	fprintf(stderr, "qedsetup: %s\n", escaped);
 	free(escaped);
-	if (!request->json)
+	if (!request->json || json_has_begun())
 		return;
 	object = json_document();
 	if (request->verb)
 		json_text(object, "verb", request->verb->name);
-	json_text(object, "error", failure());
-	json_u64(object, "exit-status", status);
+	json_failure(object, r);
 	json_print(object, false);
 }
 
@@ -49,7 +48,7 @@ int main(int argc, char **argv)
 		fail_as(r, "failed");
 	status = exit_status(r);
 	if (r < 0)
-		report(&request, status);
+		report(&request, r);
 	if (!fflush(stdout) && !ferror(stdout))
 		return status;
 	fprintf(stderr, "qedsetup: cannot write to standard output\n");

@@ -217,9 +217,11 @@ static int print_map(struct mapping *mapping)
 	json_print(object, true);
 	printf(",\"extents\":[");
 	r = map(mapping);
-	/* what failed is told by the exit status: this is no JSON then */
-	if (!r)
-		puts("]}");
+	putchar(']');
+	object = json_object_new_object();
+	if (r)
+		json_failure(object, r);
+	json_print_rest(object);
 	return r;
 }
 

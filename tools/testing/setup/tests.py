@@ -530,7 +530,11 @@ def broken_maps(tmp):
         file.write(struct.pack("<Q", 12345))
     _, err = run("map", path, status=DEVICE)
     true("qed-fsck" in err, err)
-    run("map", "--json", path, status=DEVICE)
+    out, _ = run("map", "--json", path, status=DEVICE)
+    document = json.loads(out)
+    schema.check_output("map", document)
+    equal(document["exit-status"], DEVICE, "exit status in JSON")
+    true("qed-fsck" in document["error"], document["error"])
 
 
 @test

@@ -124,16 +124,26 @@ t_not_there() {
 	setup_says 1 "cannot be the name" open "$image" a/b
 }
 
+# locked COMMAND...: it has to fail, for a lock
+locked() {
+	refused "$@"
+	matches "$(cat "$tmp/lib/refused")" 'Failed to get .* lock' "what $1 $2 says"
+}
+
 t_locks() {
 	files
 	"$QEDSETUP" create "$image" 64M
 	setup_open
-	for command in info check "resize -f qed" "convert -O raw"; do
-		# shellcheck disable=SC2086	# words
-		refused qemu-img $command "$image" ${command:+$tmp/out}
-	done
-	refused qemu-img info "$image"
+	locked qemu-img info "$image"
+	locked qemu-img check -f qed "$image"
+	locked qemu-img resize -f qed "$image" 128M
+	locked qemu-img convert -f qed -O raw "$image" "$tmp/out"
+	locked qemu-img commit -f qed "$image"
+	locked qemu-io -f qed -c "read 0 512" "$image"
 	qemu-img info -U "$image" >/dev/null
+	dm_suspend a
+	locked qemu-img info "$image"
+	dm_resume a
 	setup_says 5 "in use by device $name of device mapper" open "$image" "$pre-b"
 	setup_says 5 "in use by device $name of device mapper" create --force "$image" 1M
 	setup_says 5 "there is such a device, with the image $image" open "$image" "$name"
@@ -300,7 +310,7 @@ t_overlay() {
 	cmp "$dev" "$tmp/base"
 	"$QEDSETUP" open "$dir/d/b.qed" "$other"
 	is "$(loops "$dir/base")" 1 "the number of loop devices over the base"
-	refused qemu-img resize -f raw "$dir/base" 16M
+	locked qemu-img resize -f raw "$dir/base" 16M
 	qemu-img info "$dir/base" >/dev/null
 	io "$dev" "write:4096:4096:7"
 	json status "$name"
@@ -329,7 +339,7 @@ t_block() {
 	json info "$image"
 	setup_open --known-zeroes
 	is "$(status a zeroed)" "$(status a free)" "the clusters that are known to be zero"
-	refused qemu-img info "$image"
+	locked qemu-img info "$image"
 	setup_says 5 "in use by device $name" open "$image" "$pre-b"
 	setup_says 5 "in use by device $name" create --force "$image" 1M
 	io "$dev" "write:0:$mb:1" flush
