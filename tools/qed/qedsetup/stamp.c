@@ -67,7 +67,7 @@ int stamp_fill(struct qed_disk_record *record, u64 end, u64 zero_end, u64 device
 	return 0;
 }
 
-int stamp_size(int fd, u64 size)
+int stamp_size(int fd, u64 size, u64 end)
 {
 	struct qed_disk_record record;
 	u64 done;
@@ -76,6 +76,7 @@ int stamp_size(int fd, u64 size)
 
 	if (n != sizeof(record))
 		return n < 0 ? n : -EIO;
+	record.end = htole64(end);
 	record.zero_from = 0;
 	record.zero_end = 0;
 	record.device_size = htole64(size);

@@ -23,12 +23,13 @@ int stamp_fill(struct qed_disk_record *record, u64 end, u64 zero_end, u64 device
  * stamp_size() - the record of an image whose file has become as short as the image
  * @fd: the file
  * @size: its size, which is durable
+ * @end: the same in clusters, also counting a part of one
  *
  * What the record says of free space holds as long as the file has the size that it says. It
  * must not be one that the file could get again when QEMU, which does not clear the mark of
  * the record in all cases, fills the image: so it is that of the file as it is.
  * Return: 0 or what failed.
  */
-int stamp_size(int fd, u64 size);
+int stamp_size(int fd, u64 size, u64 end);
 
 #endif /* QEDSETUP_STAMP_H */

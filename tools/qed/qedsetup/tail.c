@@ -123,14 +123,17 @@ static int search_end(struct subject *subject, u64 *end)
 	return r;
 }
 
+/* Whoever was killed here may have left a record of the file as it was. */
 static int cut(struct subject *subject, u64 end)
 {
-	int r = set_size(subject, end);
+	struct qed_image *img = &subject->img;
+	int r = end < img->size ? set_size(subject, end) : 0;
 
 	if (!r && fsync(subject->fd))
 		r = -errno;
-	if (!r && subject->record.state == QED_RECORD_VALID)
-		r = stamp_size(subject->fd, end);
+	if (!r && subject->record.state == QED_RECORD_VALID &&
+	    subject->record.device_size != img->size)
+		r = stamp_size(subject->fd, img->size, img->nr_clusters);
 	return r;
 }
 
@@ -144,7 +147,7 @@ int tail_trim(struct subject *subject)
 	if (subject->is_block || subject_is_active(subject) || subject_needs_check(subject))
 		return 0;
 	r = recorded_end(subject, &end) ? 0 : search_end(subject, &end);
-	if (!r && end < subject->img.size)
+	if (!r)
 		r = cut(subject, end);
 	if (r == -EUCLEAN)
 		return fail(EUCLEAN, "%s: its tables have a defect: run qed-fsck", subject->path);

@@ -358,6 +358,14 @@ def tails_of_clean(tmp):
     equal([record[name] for name in ("end", "zero-from", "zero-end", "device-size")],
           [short + 64 * KIB, 0, 0, short + 64 * KIB], "the record")
     equal(tails("grow", path, "0"), str(short // 65536 + 1), "where zeroes begin")
+    # killed before the record was written: it is not taken for true, but becomes so
+    os.truncate(path, short)
+    set_record(path, end=6, zero_from=6, zero_end=9, size=size)
+    tails("trim", path)
+    equal(os.path.getsize(path), short, "the size")
+    record = run_json("info", path)["images"][0]["record"]
+    equal([record[name] for name in ("end", "zero-end", "device-size")], [short, 0, short],
+          "the record")
 
 
 @test
