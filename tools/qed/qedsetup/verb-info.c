@@ -144,7 +144,7 @@ static void print_layer(const struct layer *layer)
 	print_size("table size:", qed_table_bytes(img));
 	if (layer->backing)
 		print_text("backing file:", layer->backing);
-	if (layer->path && strcmp(layer->path, layer->backing))
+	if (layer->backing && layer->path && strcmp(layer->path, layer->backing))
 		print_text("which is:", layer->path);
 	print_text("need check:", le64toh(img->header.features) & QED_F_NEED_CHECK ? "yes" : "no");
 	print_record(layer);

@@ -1,89 +1,13 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# qedsetup(8) with the module: devices, loop devices, locks, the ends of files, and what it
-# leaves when it is killed. What needs no module is tested by tools/testing/setup.
+# qedsetup(8) with the module: devices, loop devices, locks, the ends of files. What needs no
+# module is tested by tools/testing/setup.
 
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
-
-QEDSETUP=${QEDSETUP:-$here/../../../../build/qed/qedsetup}
-schema=$here/../../setup/schema.py
-
-# A file system with direct I/O, which a tmpfs may lack
-prepare() {
-	[ -x "$QEDSETUP" ] || fail "qedsetup is not built, run make tools"
-}
-
-# files: $dir on a file system of its own
-files() {
-	null fs 512
-	mkfs.ext4 -q -O ^has_journal "$dev"
-	dir=$tmp/mnt
-	mount "$dev" "$dir"
-	image=$dir/a.qed
-	name=$pre-a
-}
-
-# setup_says STATUS REGEX ARGUMENT...: qedsetup has to fail with this status, and to say why
-setup_says() {
-	local got=0
-
-	"$QEDSETUP" "${@:3}" >"$tmp/lib/out" 2>"$tmp/lib/err" || got=$?
-	is "$got" "$1" "exit status of qedsetup ${*:3} ($(cat "$tmp/lib/err"))"
-	matches "$(cat "$tmp/lib/err")" "$2" "what it says"
-}
-
-# json VERB ARGUMENT...: what it prints has to be as promised; sets $json
-json() {
-	json=$("$QEDSETUP" "$1" --json "${@:2}")
-	python3 -B "$schema" "$1" <<<"$json"
-}
-
-# size_of FILE
-size_of() {
-	stat -c %s "$1"
-}
-
-# loops FILE: the number of loop devices over it
-loops() {
-	local nr=0 file
-
-	for file in /sys/block/loop*/loop/backing_file; do
-		[ ! -e "$file" ] || [ "$(<"$file")" != "$1" ] || nr=$((nr + 1))
-	done
-	echo "$nr"
-}
-
-# unused: nothing is left of the device, and nobody would find a leak in the file
-unused() {
-	local left=(/run/qed/*)
-
-	is "$(loops "$image")" 0 "the number of loop devices"
-	[ ! -e "/dev/mapper/$name" ] || fail "there is a node"
-	[ ! -e "${left[0]}" ] || fail "left in /run/qed: ${left[*]}"
-	examine "$image"
-	is "$(member leaks)" 0 "the number of leaks"
-	is "$(member corruptions)" 0 "the number of defects"
-}
-
-# closed: the same, and the file is as short as the image, by its record
-closed() {
-	local size
-
-	unused
-	json=$("$QEDSETUP" info --json "$image")
-	size=$(size_of "$image")
-	matches "$json" '"active":false,"end":'"$size,.*\"device-size\":$size" "the record"
-}
-
-setup_open() {
-	"$QEDSETUP" open "$image" "$name" "$@" && dev=/dev/mapper/$name
-}
-
-setup_close() {
-	"$QEDSETUP" close "$name" "$@"
-}
+# shellcheck source=setup.sh
+. "$(dirname "$0")/setup.sh"
 
 t_open() {
 	files
@@ -215,14 +139,14 @@ t_deferred() {
 	setup_open
 	io "$dev" "write:0:$mb:1" flush
 	exec 9<"$dev"
-	setup_close --deferred --quiet
+	"$QEDSETUP" close --deferred --quiet "$name"
 	json status "$name"
 	matches "$json" '"deferred-remove":true' status
 	"$QEDSETUP" close --cancel-deferred "$name"
 	exec 9<&-
 	"$QEDSETUP" status --quiet "$name"
 	exec 9<"$dev"
-	setup_close --deferred
+	"$QEDSETUP" close --deferred "$name"
 	exec 9<&-
 	wait_for 10 not "$QEDSETUP" status "$name"
 	wait_for 10 test "$(loops "$image")" = 0
@@ -438,105 +362,6 @@ t_examples() {
 	cd /
 }
 
-#
-# Killed
-#
-
-# killed ARGUMENT...: until it is not killed any more; for each call $number
-killed() {
-	local got=0
-
-	"$bin/killer" "$number" "$QEDSETUP" "$@" >/dev/null 2>&1 || got=$?
-	[ "$got" = 137 ] || is "$got" 0 "the exit status of qedsetup $*, call $number"
-	last=$got
-}
-
-t_killed_open() {
-	files
-	"$QEDSETUP" create "$image" 8M
-	for ((number = 1, last = 137; last == 137; number++)); do
-		killed open "$image" "$name"
-		if [ "$last" = 137 ]; then
-			setup_open || fail "killed at call $number: the next one fails"
-		fi
-		is "$(loops "$image")" 1 "the number of loop devices"
-		status_is a mode rw
-		io "$dev" "read:0:$mb:0"
-		setup_close
-		closed
-	done
-	note "$number calls"
-	at_least "$number" 15 "the number of calls"
-}
-
-# The same after a crash, where more is to be done
-t_killed_active() {
-	files
-	"$QEDSETUP" create "$image" 8M
-	setup_open --headroom 1M
-	io "$dev" "write:0:65536:1" flush
-	cp --sparse=always "$image" "$dir/c.qed"
-	setup_close
-	for ((number = 1, last = 137; last == 137; number++)); do
-		cp --sparse=always "$dir/c.qed" "$image"
-		killed open "$image" "$name"
-		[ "$last" != 137 ] || setup_open || fail "killed at call $number"
-		at_least "$(size_of "$image")" $((8 * mb)) "the size with the tail"
-		io "$dev" "read:0:65536:1" "write:65536:$((7 * mb)):2" flush
-		setup_close
-		closed
-	done
-	note "$number calls"
-}
-
-t_killed_close() {
-	files
-	"$QEDSETUP" create "$image" 8M
-	for ((number = 1, last = 137; last == 137; number++)); do
-		setup_open
-		io "$dev" "write:0:$mb:$number" flush
-		killed close "$name"
-		if [ "$last" = 137 ] && ! setup_close 2>/dev/null; then
-			setup_says 4 "is not active" close "$name"
-		fi
-		closed
-	done
-	note "$number calls"
-	at_least "$number" 8 "the number of calls"
-}
-
-t_killed_resize() {
-	files
-	"$QEDSETUP" create "$image" 8M
-	setup_open
-	for ((number = 1, last = 137; last == 137; number++)); do
-		killed resize "$name" $((8 + number))M
-		[ "$last" != 137 ] || "$QEDSETUP" resize "$name" $((8 + number))M
-		is "$(sectors_of "$dev")" $(((8 + number) * 2048)) "the size"
-		status_is a mode rw
-		io "$dev" "write:$(((7 + number) * mb)):$mb:1"
-	done
-	note "$number calls"
-	setup_close
-	closed
-}
-
-t_killed_create() {
-	null b 16
-	image=$dev
-	for ((number = 1, last = 137; last == 137; number++)); do
-		garbage "$image" 4
-		killed create "$image" 8M
-		if [ "$last" = 137 ] && ! "$QEDSETUP" create "$image" 8M 2>/dev/null; then
-			setup_says 5 "has a QED image on it" create "$image" 8M
-		fi
-		examine "$image"
-		is "$(member corruptions)" 0 "the number of defects"
-		is "$(member allocated-clusters)" 0 "what is mapped"
-	done
-	note "$number calls"
-}
-
 run \
 	t_open "open, list, status, close" \
 	t_not_there "what is not there, or is something else" \
@@ -552,9 +377,4 @@ run \
 	t_names "names with spaces and newlines" \
 	t_buffered "a file system without direct I/O" \
 	t_record "an image of another host" \
-	t_examples "the examples of the manual page" \
-	t_killed_open "open, killed at each call" \
-	t_killed_active "open of what was not closed, killed at each call" \
-	t_killed_close "close, killed at each call" \
-	t_killed_resize "resize, killed at each call" \
-	t_killed_create "create on a block device, killed at each call"
+	t_examples "the examples of the manual page"
