@@ -281,7 +281,7 @@ def killed_create(tmp):
             folder = os.path.join(tmp, "%d%s" % (number, preload and "n"))
             os.mkdir(folder)
             path = os.path.join(folder, "a.qed")
-            env = dict(os.environ, ASAN_OPTIONS="detect_leaks=0:verify_asan_link_order=0")
+            env = dict(os.environ, ASAN_OPTIONS="exitcode=99:detect_leaks=0:verify_asan_link_order=0")
             if preload:
                 env["LD_PRELOAD"] = preload
             killed = subprocess.run([KILLER, str(number), QEDSETUP, "create", path, "1M"],
@@ -546,6 +546,32 @@ def broken_maps(tmp):
 
 
 @test
+def mutants(tmp):
+    """Images that are damaged at random: an answer, or a plain refusal"""
+    chance = random.Random(1130)
+    whole, path = os.path.join(tmp, "whole.qed"), os.path.join(tmp, "a.qed")
+    run("create", whole, "40M", "--cluster-size", "4K", "--table-size", "2")
+    qemu("qemu-io", "-f", "qed", "-c", "write 1M 64k", "-c", "write -z 3M 64k", "-c",
+         "write 20M 9k", whole)
+    set_record(whole, end=100, size=os.path.getsize(whole))
+    with open(whole, "rb") as file:
+        data = file.read()
+    for number in range(150):
+        copy = bytearray(data)
+        for _ in range(chance.randrange(1, 4)):
+            # fields of the header, entries of the tables
+            place = chance.choice([chance.randrange(64), chance.randrange(384, 512),
+                                   4096 + chance.randrange(64), 12288 + chance.randrange(16384)])
+            copy[place] = chance.choice([0, 1, 0x10, 0x80, 0xff, chance.randrange(256)])
+        with open(path, "wb") as file:
+            file.write(copy[:chance.choice([len(copy), len(copy), chance.randrange(len(copy))])])
+        for args in (["info", "--chain"], ["map", "--json"], ["measure"]):
+            done = subprocess.run([QEDSETUP, *args, path], capture_output=True, check=False)
+            true(done.returncode in (0, OTHER, DEVICE), "%d: %r" % (number, done))
+            true(done.returncode == 0 or done.stderr.startswith(b"qedsetup: "), done.stderr)
+
+
+@test
 def measures(tmp):
     """measure is exact: so large an image becomes"""
     path, raw = os.path.join(tmp, "a.qed"), os.path.join(tmp, "a.raw")
@@ -740,6 +766,9 @@ def installs(tmp):
 def main():
     """Run the tests, or those with these names."""
     os.umask(0o022)
+    # not what the program itself ends with
+    os.environ["ASAN_OPTIONS"] = "exitcode=99"
+    os.environ["UBSAN_OPTIONS"] = "exitcode=99"
     failed = 0
     chosen = [func for func in TESTS if len(sys.argv) < 3 or func.__name__ in sys.argv[2:]]
     for number, func in enumerate(chosen, 1):
