@@ -256,7 +256,7 @@ int loop_attach(struct loop *loop, int fd, const char *path, bool read_only, boo
 				 (direct ? LO_FLAGS_DIRECT_IO : 0),
 	};
 
-	memcpy(config.info.lo_file_name, path, strnlen(path, LO_NAME_SIZE - 1));
+	snprintf((char *)config.info.lo_file_name, LO_NAME_SIZE, "%s%s", LOOP_IMAGE, path);
 	return configure(loop, &config);
 }
 
@@ -284,6 +284,9 @@ static bool take_shared(dev_t device, const struct loop_info64 *info, void *ctx)
 	struct wanted *wanted = ctx;
 
 	if (!info || (info->lo_flags & flags) != flags || info->lo_offset || info->lo_sizelimit)
+		return false;
+	/* one that somebody else has made has no locks */
+	if (strncmp((const char *)info->lo_file_name, LOOP_IMAGE, strlen(LOOP_IMAGE)))
 		return false;
 	wanted->loop->fd = open_number(device, O_RDONLY);
 	if (wanted->loop->fd < 0)

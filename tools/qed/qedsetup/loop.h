@@ -17,6 +17,9 @@
 /* What the spare loop device of a block device is called, see loop_hold() */
 #define LOOP_HOLDER	"QED-LOCK"
 
+/* What the others are called, followed by a path: these have QEMU's locks */
+#define LOOP_IMAGE	"QED:"
+
 /**
  * struct loop - a loop device
  * @fd: open: without it, or another user, it goes away

@@ -149,7 +149,7 @@ t_deferred() {
 	"$QEDSETUP" close --deferred "$name"
 	exec 9<&-
 	wait_for 10 not "$QEDSETUP" status "$name"
-	wait_for 10 test "$(loops "$image")" = 0
+	wait_for 10 has_loops "$image" 0
 	at_least "$(size_of "$image")" $((64 * mb)) "the size with the tail"
 	setup_open
 	io "$dev" "read:0:$mb:1" "write:$mb:$mb:2" "read:$mb:$mb:2"
@@ -225,12 +225,19 @@ t_overlay() {
 
 	files
 	dd if=/dev/urandom of="$dir/base" bs=1M count=8 status=none
-	cp "$dir/base" "$tmp/base"
 	mkdir "$dir/d"
 	image=$dir/d/a.qed
 	"$QEDSETUP" create -b ../base -F raw "$image"
 	"$QEDSETUP" create -b ../base -F raw "$dir/d/b.qed"
+	# who uses it as well, but without locks, does not count
+	mkfs.ext4 -q -E nodiscard "$dir/base"
+	cp "$dir/base" "$tmp/base"
+	mkdir "$tmp/on"
+	mount -o loop,ro "$dir/base" "$tmp/on"
 	setup_open
+	is "$(loops "$dir/base")" 2 "the number of loop devices over the base"
+	umount "$tmp/on"
+	wait_for 10 has_loops "$dir/base" 1
 	cmp "$dev" "$tmp/base"
 	"$QEDSETUP" open "$dir/d/b.qed" "$other"
 	is "$(loops "$dir/base")" 1 "the number of loop devices over the base"

@@ -50,6 +50,11 @@ loops() {
 	echo "$nr"
 }
 
+# has_loops FILE NR: is that their number? For wait_for
+has_loops() {
+	[ "$(loops "$1")" = "$2" ]
+}
+
 # unused: nothing is left of the device, and nobody would find a leak in the file
 unused() {
 	local left=(/run/qed/*)
