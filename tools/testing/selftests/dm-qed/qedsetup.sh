@@ -359,10 +359,10 @@ t_examples() {
 	sed -n '/^\.SH EXAMPLES/,/^\.SH NOTES/{/^\.nf/,/^\.fi/{/^\./d; s/\\-/-/g; p}}' "$page" |
 		sed -E "s/\\b(vm1|vm2|data)\\b/$pre-\\1/g" >"$tmp/examples"
 	at_least "$(wc -l <"$tmp/examples")" 10 "the number of commands"
-	while read -r command; do
+	while read -r command <&3; do
 		note "$command"
 		$command
-	done <"$tmp/examples"
+	done 3<"$tmp/examples"
 	for device in vm2 data; do
 		"$QEDSETUP" close "$pre-$device"
 	done
