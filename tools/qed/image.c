@@ -40,6 +40,16 @@ static int find_size(struct qed_image *img)
 	return 0;
 }
 
+/*
+ * The page cache does not know what a target of device mapper has written. That it can be dropped
+ * is only a hope.
+ */
+static int read_first(const struct qed_image *img, unsigned char first[QED_FIRST_SIZE])
+{
+	posix_fadvise(img->fd, 0, QED_ALIGNMENT, POSIX_FADV_DONTNEED);
+	return qed_read(img, first, 0, QED_FIRST_SIZE);
+}
+
 int qed_image_init(struct qed_image *img, int fd, const char *path, bool writable)
 {
 	int r;
@@ -51,7 +61,7 @@ int qed_image_init(struct qed_image *img, int fd, const char *path, bool writabl
 	img->writable = writable;
 	r = find_size(img);
 	if (!r)
-		r = qed_read(img, img->first, 0, sizeof(img->first));
+		r = read_first(img, img->first);
 	if (!r)
 		memcpy(&img->header, img->first, sizeof(img->header));
 	return r;
@@ -60,11 +70,8 @@ int qed_image_init(struct qed_image *img, int fd, const char *path, bool writabl
 int qed_image_untouched(const struct qed_image *img)
 {
 	unsigned char now[QED_FIRST_SIZE];
-	int r;
+	int r = read_first(img, now);
 
-	/* that it can be dropped from the cache is only a hope */
-	posix_fadvise(img->fd, 0, QED_ALIGNMENT, POSIX_FADV_DONTNEED);
-	r = qed_read(img, now, 0, sizeof(now));
 	return !r && memcmp(now, img->first, sizeof(now)) ? -EBUSY : r;
 }
 

@@ -113,8 +113,6 @@ int subject_read(struct subject *subject)
 	const char *why;
 	int r;
 
-	/* the page cache does not know what a device mapper target has written */
-	posix_fadvise(subject->fd, 0, QED_ALIGNMENT, POSIX_FADV_DONTNEED);
 	r = qed_image_init(&subject->img, subject->fd, subject->path, false);
 	if (r)
 		return fail(-r, "%s: cannot be read: %s", subject->path, strerror(-r));
