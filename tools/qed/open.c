@@ -16,84 +16,10 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include "locks.h"
 #include "open.h"
 
-/*
- * QEMU's locks are read locks on single bytes of the file. Who has a permission
- * locks one byte for it, who does not want others to have it locks another one.
- */
-#define HAS_PERMISSION		100
-#define FORBIDS_PERMISSION	200
-
-#define PERMISSION_READ		0x01U	/* consistently */
-#define PERMISSION_WRITE	0x02U
-#define PERMISSION_REWRITE	0x04U	/* the same content */
-#define PERMISSION_RESIZE	0x08U
-#define PERMISSIONS		4
-
 static char message[512];
-
-/*----------------------------------------------------------------
- * QEMU's locks
- *----------------------------------------------------------------
- */
-
-static int lock_byte(int fd, off_t byte)
-{
-	struct flock lock = {
-		.l_type = F_RDLCK,
-		.l_whence = SEEK_SET,
-		.l_start = byte,
-		.l_len = 1,
-	};
-
-	return fcntl(fd, F_OFD_SETLK, &lock) ? -errno : 0;
-}
-
-static bool is_locked(int fd, off_t byte)
-{
-	struct flock lock = {
-		.l_type = F_WRLCK,
-		.l_whence = SEEK_SET,
-		.l_start = byte,
-		.l_len = 1,
-	};
-
-	return !fcntl(fd, F_OFD_GETLK, &lock) && lock.l_type != F_UNLCK;
-}
-
-/* Take locks, then look whether others have those that conflict, as QEMU does */
-static int lock_file(int fd, unsigned int has, unsigned int forbids)
-{
-	unsigned int i;
-	int r = 0;
-
-	for (i = 0; i < PERMISSIONS && !r; i++) {
-		if (has >> i & 1)
-			r = lock_byte(fd, HAS_PERMISSION + i);
-		if (!r && forbids >> i & 1)
-			r = lock_byte(fd, FORBIDS_PERMISSION + i);
-	}
-	if (r && r != -EAGAIN && r != -EACCES)
-		return 0;	/* a file system without locks: QEMU has none either */
-
-	for (i = 0; i < PERMISSIONS && !r; i++) {
-		if (has >> i & 1 && is_locked(fd, FORBIDS_PERMISSION + i))
-			r = -EBUSY;
-		if (forbids >> i & 1 && is_locked(fd, HAS_PERMISSION + i))
-			r = -EBUSY;
-	}
-	return r ? -EBUSY : 0;
-}
-
-static int lock_image(int fd, bool writable)
-{
-	if (writable)
-		return lock_file(fd, PERMISSION_READ | PERMISSION_WRITE | PERMISSION_RESIZE,
-				 PERMISSION_READ | PERMISSION_WRITE | PERMISSION_REWRITE |
-				 PERMISSION_RESIZE);
-	return lock_file(fd, PERMISSION_READ, PERMISSION_WRITE | PERMISSION_RESIZE);
-}
 
 /*----------------------------------------------------------------
  * Loop devices
@@ -172,15 +98,11 @@ static bool has_holders(const char *loop)
 static bool is_held(const char *loop)
 {
 	bool held = has_holders(loop);
-	unsigned int i;
 	int fd = held ? -1 : open_loop(loop);
 
 	if (fd < 0)
 		return held;
-	for (i = 0; i < PERMISSIONS; i++)
-		if ((PERMISSION_WRITE | PERMISSION_RESIZE) >> i & 1 &&
-		    is_locked(fd, HAS_PERMISSION + i))
-			held = true;
+	held = qed_is_locked_by_writer(fd);
 	close(fd);
 	return held;
 }
@@ -240,7 +162,7 @@ static int check_use(int fd, bool writable)
 
 	if (fstat(fd, &st))
 		return -errno;
-	r = lock_image(fd, writable);
+	r = qed_lock(fd, writable ? QED_LOCK_ALONE : QED_LOCK_READ);
 	if (r) {
 		snprintf(message, sizeof(message),
 			 "is in use by QEMU, or by another qed-fsck");

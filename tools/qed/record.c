@@ -10,7 +10,7 @@
 #define RECORD_END	(QED_RECORD_OFFSET + sizeof(struct qed_disk_record))
 
 /* CRC-32C. There is little of it, so it has no table. */
-static u32 record_crc(const struct qed_disk_record *disk)
+u32 qed_record_crc(const struct qed_disk_record *disk)
 {
 	const u8 *data = (const u8 *)disk;
 	u32 crc = ~0U;
@@ -63,7 +63,7 @@ static const char *disk_defect(const struct qed_header *header,
 		return "is where the name of the backing file is";
 	if (le32toh(disk->magic) != QED_RECORD_MAGIC)
 		return "does not begin like one";
-	if (le32toh(disk->crc) != record_crc(disk))
+	if (le32toh(disk->crc) != qed_record_crc(disk))
 		return "has a wrong checksum";
 	if (le16toh(disk->version) != QED_RECORD_VERSION)
 		return "has an unknown version";

@@ -58,6 +58,9 @@ int qed_record_read(struct qed_image *img, const struct qed_header *header,
  */
 int qed_record_owner(struct qed_image *img, struct qed_record *record);
 
+/* The checksum that a record has to have */
+u32 qed_record_crc(const struct qed_disk_record *disk);
+
 /* May it be in the name of a host? */
 bool qed_host_is_char(char c);
 

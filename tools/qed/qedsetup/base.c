@@ -11,10 +11,10 @@
 #include <unistd.h>
 
 #include "../header.h"
+#include "../locks.h"
 #include "base.h"
 #include "create.h"
 #include "fail.h"
-#include "locks.h"
 
 #define SECTOR	512
 
@@ -59,7 +59,7 @@ static int measure_below(struct qed_chain *chain, u64 *size)
 	if (r < 0)
 		return fail(-r, "%s: %s", path, error);
 	img = chain->images[1];
-	if (locks_take(img->fd, false)) {
+	if (qed_lock(img->fd, QED_LOCK_READ)) {
 		r = fstat(img->fd, &st);
 		return r ? -errno : subject_busy(path, &st);
 	}

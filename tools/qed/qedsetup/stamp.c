@@ -14,22 +14,6 @@
 #include "identity.h"
 #include "stamp.h"
 
-/* CRC-32C, of a few bytes */
-static u32 checksum(const struct qed_disk_record *record)
-{
-	const u8 *data = (const u8 *)record;
-	u32 crc = ~0U;
-	size_t i;
-	int bit;
-
-	for (i = 0; i < offsetof(struct qed_disk_record, crc); i++) {
-		crc ^= data[i];
-		for (bit = 0; bit < 8; bit++)
-			crc = crc >> 1 ^ (crc & 1 ? 0x82f63b78 : 0);
-	}
-	return ~crc;
-}
-
 static void name_host(char host[QED_HOST_SIZE])
 {
 	const struct qed_record none = { .state = QED_RECORD_NONE };
@@ -63,7 +47,7 @@ int stamp_fill(struct qed_disk_record *record, u64 end, u64 zero_end, u64 device
 		record->zero_end = htole64(zero_end);
 	}
 	record->device_size = htole64(device_size);
-	record->crc = htole32(checksum(record));
+	record->crc = htole32(qed_record_crc(record));
 	return 0;
 }
 
@@ -80,7 +64,7 @@ int stamp_size(int fd, u64 size, u64 end)
 	record.zero_from = 0;
 	record.zero_end = 0;
 	record.device_size = htole64(size);
-	record.crc = htole32(checksum(&record));
+	record.crc = htole32(qed_record_crc(&record));
 	r = qed_write_all(fd, &record, QED_RECORD_OFFSET, sizeof(record), &done);
 	return !r && fsync(fd) ? -errno : r;
 }

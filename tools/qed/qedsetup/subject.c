@@ -12,9 +12,9 @@
 #include <unistd.h>
 
 #include "../header.h"
+#include "../locks.h"
 #include "fail.h"
 #include "holder.h"
-#include "locks.h"
 #include "loop.h"
 #include "subject.h"
 
@@ -82,7 +82,7 @@ static int check_use(struct subject *subject, enum subject_use use)
 	/* left behind by a device that is gone */
 	if (subject->is_block && use == SUBJECT_WRITE)
 		loop_release(&subject->st);
-	if (locks_take(subject->fd, use == SUBJECT_WRITE))
+	if (qed_lock(subject->fd, use == SUBJECT_WRITE ? QED_LOCK_WRITE : QED_LOCK_READ))
 		return subject_busy(subject->path, &subject->st);
 	if (use == SUBJECT_WRITE && loop_find(&subject->st, name))
 		return subject_busy(subject->path, &subject->st);

@@ -7,10 +7,10 @@
 #include <string.h>
 
 #include "../header.h"
+#include "../locks.h"
 #include "base.h"
 #include "fail.h"
 #include "holder.h"
-#include "locks.h"
 #include "output.h"
 #include "request.h"
 #include "subject.h"
@@ -196,7 +196,7 @@ static int print_one(const struct qed_chain *chain, unsigned int i, struct json_
 static void print_users(const struct subject *subject, struct json_object *object)
 {
 	/* to look at all processes takes a while: only if there is one to be found */
-	char *holder = holder_find(&subject->st, locks_are_held(subject->fd));
+	char *holder = holder_find(&subject->st, qed_is_locked(subject->fd));
 
 	if (object && holder)
 		json_text(object, "in-use-by", holder);

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "../host.h"
+#include "../locks.h"
 #include "base.h"
 #include "device.h"
 #include "fail.h"
@@ -19,7 +20,6 @@
 #include "holder.h"
 #include "identity.h"
 #include "intent.h"
-#include "locks.h"
 #include "loop.h"
 #include "output.h"
 #include "request.h"
@@ -241,7 +241,7 @@ static int finish(struct opening *o)
 	if (subject_open(&top, o->path, SUBJECT_LOOK))
 		return 1;
 	loop_release(&top.st);
-	if (!locks_take(top.fd, true))
+	if (!qed_lock(top.fd, QED_LOCK_WRITE))
 		hold_locks(o, top.fd);
 	subject_close(&top);
 	return 1;
