@@ -30,11 +30,7 @@ static bool has_protocol(const char *name)
 	return name[strcspn(name, ":/")] == ':';
 }
 
-/*
- * The path that QEMU would open for a name in the header of the image at @above: to be
- * freed. NULL if it is no path, or there is no memory.
- */
-static char *resolve(const char *above, const char *name)
+char *qed_backing_path(const char *above, const char *name)
 {
 	const char *slash = strrchr(above, '/');
 	char *path = NULL;
@@ -81,11 +77,32 @@ static int judge(const struct qed_image *img, bool is_raw)
 	return -EUCLEAN;
 }
 
-static int add(struct qed_chain *chain, const char *path, bool is_raw, const char **error)
+static int open_image(struct qed_image *img, const struct qed_chain *chain, const char *path,
+		      bool is_raw, const char **error)
+{
+	int r = qed_image_open(img, path, false, chain->force, error);
+
+	if (r)
+		return r;
+	*error = message;
+	r = judge(img, is_raw);
+	if (r)
+		qed_image_close(img);
+	return r;
+}
+
+int qed_chain_add(struct qed_chain *chain, char *path, bool is_raw, const char **error)
 {
 	struct qed_image *img;
 	int r;
 
+	*error = message;
+	free(chain->paths[chain->nr]);
+	chain->paths[chain->nr] = path;
+	if (chain->nr == QED_MAX_CHAIN) {
+		snprintf(message, sizeof(message), "is below %u images: too many", chain->nr);
+		return -EMLINK;
+	}
 	if (is_in_chain(chain, path)) {
 		snprintf(message, sizeof(message), "is below itself");
 		return -ELOOP;
@@ -95,22 +112,14 @@ static int add(struct qed_chain *chain, const char *path, bool is_raw, const cha
 		snprintf(message, sizeof(message), "%s", strerror(ENOMEM));
 		return -ENOMEM;
 	}
-	r = qed_image_open(img, path, false, chain->force, error);
-	if (r)
-		goto bad_open;
-	*error = message;
-	r = judge(img, is_raw);
-	if (r)
-		goto bad_image;
+	r = open_image(img, chain, path, is_raw, error);
+	if (r) {
+		free(img);
+		return r;
+	}
 	chain->images[chain->nr++] = img;
 	chain->is_raw = is_raw;
 	return 0;
-
-bad_image:
-	qed_image_close(img);
-bad_open:
-	free(img);
-	return r;
 }
 
 /* Sets @path to that of what is below an image. Return: 1, 0 if there is none, or an error */
@@ -127,7 +136,7 @@ static int find_below(const struct qed_image *above, char **path)
 		snprintf(message, sizeof(message), "the name of its backing file: %s",
 			 r == -ERANGE ? "is not in its header" : strerror(-r));
 	} else {
-		*path = resolve(above->path, name);
+		*path = qed_backing_path(above->path, name);
 		if (!*path)
 			snprintf(message, sizeof(message),
 				 "its backing file is neither a file nor a device: %.400s", name);
@@ -140,20 +149,16 @@ static int find_below(const struct qed_image *above, char **path)
 int qed_chain_next(struct qed_chain *chain, const char **path, const char **error)
 {
 	const struct qed_image *above = chain->images[chain->nr - 1];
-	char **below = &chain->paths[chain->nr];
-	int r = chain->is_raw ? 0 : find_below(above, below);
+	char *below = NULL;
+	int r = chain->is_raw ? 0 : find_below(above, &below);
 
 	*path = above->path;
 	*error = message;
 	if (r <= 0)
 		return r;
-	*path = *below;
-	if (chain->nr == QED_MAX_CHAIN) {
-		snprintf(message, sizeof(message), "is below %u images: too many", chain->nr);
-		return -EMLINK;
-	}
-	r = add(chain, *below, le64toh(above->header.features) & QED_F_BACKING_FORMAT_NO_PROBE,
-		error);
+	*path = below;
+	r = qed_chain_add(chain, below,
+			  le64toh(above->header.features) & QED_F_BACKING_FORMAT_NO_PROBE, error);
 	return r ? r : 1;
 }
 

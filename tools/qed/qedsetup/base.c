@@ -5,15 +5,14 @@
 
 #define _GNU_SOURCE
 #include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
-#include "../header.h"
 #include "../locks.h"
 #include "base.h"
-#include "create.h"
 #include "fail.h"
 
 #define SECTOR	512
@@ -30,12 +29,40 @@ int base_open_chain(struct qed_chain *chain)
 	return r ? fail(-r, "%s: %s", path, error) : 0;
 }
 
-static int check_raw_size(const char *path, u64 size)
+/*
+ * A loop device has whole sectors only, and of these dm-qed uses whole clusters: of an image, which
+ * ends with one unless it has been damaged, what is behind would be missing.
+ */
+static int check_size(const struct qed_image *img, bool is_raw)
 {
-	if (!(size % SECTOR))
+	u64 unit = is_raw ? SECTOR : qed_cluster_size(img);
+	char advice[128];
+
+	if (img->is_block || !(img->size % unit))
 		return 0;
-	return fail_advise(EUCLEAN, "its end would not show. truncate --size=%512 makes it one",
-			   "%s: its size, %llu bytes, is not a multiple of %d", path, size, SECTOR);
+	snprintf(advice, sizeof(advice),
+		 "its end would not show. truncate --size=%%%llu makes it one", unit);
+	return fail_advise(EUCLEAN, advice, "%s: its size, %llu bytes, is not a multiple of %llu",
+			   img->path, img->size, unit);
+}
+
+/* May the image at the end of a chain be used by who only reads? Then it is locked. */
+static int check_last(const struct qed_chain *chain, struct stat *st)
+{
+	struct qed_image *img = chain->images[chain->nr - 1];
+	int r;
+
+	if (fstat(img->fd, st))
+		return fail(errno, "%s: %s", img->path, strerror(errno));
+	if (qed_lock(img->fd, QED_LOCK_READ))
+		return subject_busy(img->path, st);
+	/* it has been read before that */
+	r = qed_image_untouched(img);
+	if (r)
+		return fail(-r, "%s: %s", img->path,
+			    r == -EBUSY ? "changes just now" : strerror(-r));
+	r = chain->is_raw ? 0 : subject_check_header(img);
+	return r ? r : check_size(img, chain->is_raw);
 }
 
 /*----------------------------------------------------------------
@@ -43,51 +70,46 @@ static int check_raw_size(const char *path, u64 size)
  *----------------------------------------------------------------
  */
 
-/* The one image below; what is below that is not looked at */
-static int measure_below(struct qed_chain *chain, u64 *size)
+/* The one right below, by its name */
+static int add_named(struct qed_chain *chain, const char *name, bool is_raw)
 {
-	const char *path, *error;
-	struct qed_image *img;
-	struct stat st;
+	const char *above = chain->images[0]->path, *error;
+	char *path = qed_backing_path(above, name);
 	int r;
 
-	chain->force = true;
-	r = qed_chain_next(chain, &path, &error);
+	if (!path)
+		return fail(EPROTONOSUPPORT, "%s: is neither a file nor a device", name);
+	r = qed_chain_add(chain, path, is_raw, &error);
 	if (r == -EUCLEAN)
 		return fail_advise(EUCLEAN, "--backing-format raw, if it is a raw one",
 				   "%s: is no QED image", path);
-	if (r < 0)
-		return fail(-r, "%s: %s", path, error);
-	img = chain->images[1];
-	if (qed_lock(img->fd, QED_LOCK_READ)) {
-		r = fstat(img->fd, &st);
-		return r ? -errno : subject_busy(path, &st);
-	}
-	*size = chain->is_raw ? img->size : le64toh(img->header.image_size);
-	return check_raw_size(path, *size);
+	return r ? fail(-r, "%s: %s", path, error) : 0;
 }
 
-/* As it will be resolved: by an image that is in memory, and has the path of the new one */
+static int measure_chain(struct qed_chain *chain, u64 *size)
+{
+	const struct qed_image *img = chain->images[1];
+	struct stat st;
+	int r = check_last(chain, &st);
+
+	if (r)
+		return r;
+	*size = chain->is_raw ? img->size : img->image_size;
+	return base_open_chain(chain);
+}
+
 int base_measure(const char *path, const char *name, bool is_raw, u64 *size)
 {
-	struct new_image image = {
-		.shape = { .cluster_size = 65536, .table_size = 1, .header_size = 1,
-			   .image_size = SECTOR },
-		.backing = name, .is_raw = is_raw,
-	};
-	int fd = memfd_create("qed", MFD_CLOEXEC), r;
-	struct qed_chain chain = { .nr = 1 };
-	struct qed_image img;
+	/* one that is there, and will be replaced, must not be among them */
+	struct qed_image top = { .path = path, .fd = open(path, O_PATH | O_CLOEXEC) };
+	struct qed_chain chain = { .images = { &top }, .nr = 1, .force = true };
+	int r = add_named(&chain, name, is_raw);
 
-	if (fd < 0)
-		return fail(errno, "%s: %s", path, strerror(errno));
-	r = new_image_write(&image, fd);
 	if (!r)
-		r = qed_image_init(&img, fd, path, false);
-	chain.images[0] = &img;
-	r = r ? fail_as(r, path) : measure_below(&chain, size);
+		r = measure_chain(&chain, size);
 	qed_chain_close(&chain);
-	close(fd);
+	if (top.fd >= 0)
+		close(top.fd);
 	return r;
 }
 
@@ -96,59 +118,77 @@ int base_measure(const char *path, const char *name, bool is_raw, u64 *size)
  *----------------------------------------------------------------
  */
 
-/* Its path, by the header; it is not kept open here */
-static int find_path(struct subject *top, char **path)
+/* In place of the one in the header */
+static int add_given(struct qed_chain *chain, const char *given)
 {
-	struct qed_chain chain = { .images = { &top->img }, .nr = 1, .force = true };
-	const char *name, *error;
-	bool is_raw;
-	int r = qed_chain_next(&chain, &name, &error);
+	u64 features = le64toh(chain->images[0]->header.features);
+	const char *error;
+	char *path;
+	int r;
 
-	is_raw = chain.is_raw;
-	*path = r > 0 ? strdup(name) : NULL;
-	if (r < 0)
-		r = fail(-r, "%s: %s", name, error);
-	else if (r && !is_raw)
-		r = fail_advise(ENOTSUP, "open it with --readonly, its device is the --backing",
-				"%s: is a QED image", name);
-	else if (r && !*path)
-		r = -ENOMEM;
-	qed_chain_close(&chain);
-	return r < 0 ? r : 0;
+	if (!(features & QED_F_BACKING_FILE))
+		return fail(EINVAL, "%s: has no backing file: without --backing",
+			    chain->images[0]->path);
+	path = strdup(given);
+	if (!path)
+		return -ENOMEM;
+	r = qed_chain_add(chain, path, features & QED_F_BACKING_FORMAT_NO_PROBE, &error);
+	return r ? fail(-r, "%s: %s", given, error) : 1;
 }
 
-static int open_raw(struct subject *base, const char *path)
+/* Open the next one: 1, 0 if there is none, or what failed */
+static int add_next(struct qed_chain *chain, const char *given)
 {
-	struct qed_image raw;
-	int r = subject_open(base, path, SUBJECT_READ);
+	const char *path, *error;
+	int r;
 
-	if (r)
-		return r;
-	/* which is only asked for its size */
-	r = qed_image_init(&raw, base->fd, path, false);
-	r = r ? fail_as(r, path) : check_raw_size(path, raw.size);
-	if (r)
-		subject_close(base);
-	return r;
+	if (given && chain->nr == 1)
+		return add_given(chain, given);
+	r = qed_chain_next(chain, &path, &error);
+	return r < 0 ? fail(-r, "%s: %s", path, error) : r;
 }
 
-int base_open(struct subject *base, struct subject *top, const char *given, char **path)
+static void warn_of_crash(const struct qed_chain *chain)
 {
-	int r = 0;
+	const struct qed_image *img = chain->images[chain->nr - 1];
 
-	*path = NULL;
-	if (!(le64toh(top->img.header.features) & QED_F_BACKING_FILE))
-		return given ? fail(EINVAL, "%s: has no backing file: without --backing",
-				    top->path) : 0;
-	if (given)
-		*path = strdup(given);
-	else
-		r = find_path(top, path);
-	if (!r && *path)
-		r = open_raw(base, *path);
-	if (r) {
-		free(*path);
-		*path = NULL;
+	if (!chain->is_raw && le64toh(img->header.features) & QED_F_NEED_CHECK)
+		warn("%s: was in use when its host crashed, and is used as it is: see qed-fsck",
+		     img->path);
+}
+
+int base_open(struct below *below, struct subject *top, const char *given)
+{
+	struct qed_chain *chain = &below->chain;
+	int r;
+
+	memset(below, 0, sizeof(*below));
+	chain->images[0] = &top->img;
+	chain->nr = 1;
+	/* their users are looked for here: who only reads them, too, is none */
+	chain->force = true;
+	while ((r = add_next(chain, given)) > 0) {
+		r = check_last(chain, &below->layers[chain->nr - 1].st);
+		if (r)
+			break;
+		warn_of_crash(chain);
 	}
 	return r;
+}
+
+void base_close(struct below *below)
+{
+	unsigned int i;
+
+	for (i = 1; i < below->chain.nr; i++)
+		if (below->layers[i].has_loop)
+			loop_close(&below->layers[i].loop);
+	qed_chain_close(&below->chain);
+}
+
+dev_t base_device(const struct below *below, unsigned int index)
+{
+	const struct below_layer *layer = &below->layers[index];
+
+	return layer->has_loop ? layer->loop.device : layer->st.st_rdev;
 }

@@ -55,6 +55,11 @@ bool device_is_file(const struct device *device)
 	       loop_goes_away(device->table.image);
 }
 
+bool device_is_layer(const struct device *device, unsigned int index)
+{
+	return !device->table.has_raw || index < device->table.nr_below - 1;
+}
+
 bool device_is_hidden(const struct device *device)
 {
 	return !strncmp(device->state.uuid, UUID_GUEST, strlen(UUID_GUEST));
@@ -62,6 +67,7 @@ bool device_is_hidden(const struct device *device)
 
 static int fill(struct device *device)
 {
+	unsigned int i;
 	char *params;
 	int r = dm_get(device->name, true, &device->sectors, &params);
 
@@ -73,8 +79,8 @@ static int fill(struct device *device)
 		return r;
 	device->path = dm_path(device->name);
 	device->image = device_behind(device->table.image);
-	if (device->table.backing)
-		device->backing = device_behind(device->table.backing);
+	for (i = 0; i < device->table.nr_below; i++)
+		device->below[i] = device_behind(device->table.below[i]);
 	return device->path ? 0 : -ENOMEM;
 }
 
@@ -101,9 +107,12 @@ int device_find(struct device *device, const char *name)
 
 void device_free(struct device *device)
 {
+	unsigned int i;
+
 	free(device->path);
 	free(device->image);
-	free(device->backing);
+	for (i = 0; i < device->table.nr_below; i++)
+		free(device->below[i]);
 }
 
 char *device_user(const struct device *device)

@@ -17,7 +17,7 @@
  * @sectors: its size
  * @table: its table
  * @image: the path of the file or block device that its image is on
- * @backing: the same of what is below, or NULL
+ * @below: the same of all that is below, nearest first; NULL where it is not known
  */
 struct device {
 	const char *name;
@@ -25,7 +25,7 @@ struct device {
 	struct dm_state state;
 	u64 sectors;
 	struct target_table table;
-	char *image, *backing;
+	char *image, *below[TARGET_BELOW];
 };
 
 /**
@@ -41,6 +41,9 @@ void device_free(struct device *device);
 
 /* Is its image on a file, behind a loop device that is not its user's own? */
 bool device_is_file(const struct device *device);
+
+/* Does device @index of those below have an image? Else it has what is raw. */
+bool device_is_layer(const struct device *device, unsigned int index);
 
 /* Do udev rules leave it alone? */
 bool device_is_hidden(const struct device *device);

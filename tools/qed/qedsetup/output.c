@@ -19,8 +19,9 @@ static bool has_begun;
  *----------------------------------------------------------------
  */
 
-void json_text(struct json_object *object, const char *key, const char *text)
+static struct json_object *text_object(const char *text)
 {
+	struct json_object *object;
 	char *copy = strdup(text), *p = copy;
 	unsigned int length;
 	u32 code;
@@ -32,8 +33,19 @@ void json_text(struct json_object *object, const char *key, const char *text)
 		*p = '?';
 		length = 1;
 	}
-	json_object_object_add(object, key, json_object_new_string(copy ? copy : "?"));
+	object = json_object_new_string(copy ? copy : "?");
 	free(copy);
+	return object;
+}
+
+void json_text(struct json_object *object, const char *key, const char *text)
+{
+	json_object_object_add(object, key, text_object(text));
+}
+
+void json_array_text(struct json_object *array, const char *text)
+{
+	json_object_array_add(array, text_object(text));
 }
 
 void json_u64(struct json_object *object, const char *key, u64 number)

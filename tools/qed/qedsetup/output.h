@@ -20,6 +20,9 @@ void json_u64(struct json_object *object, const char *key, u64 number);
 void json_flag(struct json_object *object, const char *key, bool flag);
 void json_null(struct json_object *object, const char *key);
 
+/* The same text as one more of an array */
+void json_array_text(struct json_object *array, const char *text);
+
 /* A new object with "schema" */
 struct json_object *json_document(void);
 

@@ -61,7 +61,7 @@ _qedsetup()
 		words='2 4 8 16'
 		;;
 	--output | -o)
-		words='NAME IMAGE SIZE USED MODE OPEN DEVICE BACKING UUID'
+		words='NAME IMAGE SIZE USED MODE OPEN DEVICE BACKING DEPTH UUID'
 		;;
 	--size | --headroom | --cache | --commit-interval | --low-water | --zero-ahead)
 		return

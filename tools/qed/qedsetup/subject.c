@@ -107,26 +107,33 @@ int subject_open(struct subject *subject, const char *path, enum subject_use use
 	return r;
 }
 
-int subject_read(struct subject *subject)
+int subject_check_header(struct qed_image *img)
 {
 	struct qed_header_check check;
-	const char *why;
-	int r;
+	int r = qed_header_check(img, &check);
 
-	r = qed_image_init(&subject->img, subject->fd, subject->path, false);
+	if (r)
+		return fail(-r, "%s: cannot be read: %s", img->path, strerror(-r));
+	if (check.nr)
+		return fail_advise(EUCLEAN, "qed-fsck tells which, and repairs them",
+				   "%s: its header has defects", img->path);
+	return 0;
+}
+
+int subject_read(struct subject *subject)
+{
+	const char *why;
+	int r = qed_image_init(&subject->img, subject->fd, subject->path, false);
+
 	if (r)
 		return fail(-r, "%s: cannot be read: %s", subject->path, strerror(-r));
 	if (!qed_header_is_qed(&subject->img, &why))
 		return fail(EUCLEAN, "%s: %s", subject->path, why);
-	r = qed_header_check(&subject->img, &check);
-	if (!r && !check.nr)
-		r = qed_record_read(&subject->img, &subject->img.header, &subject->record);
+	r = subject_check_header(&subject->img);
 	if (r)
-		return fail(-r, "%s: cannot be read: %s", subject->path, strerror(-r));
-	if (check.nr)
-		return fail_advise(EUCLEAN, "qed-fsck tells which, and repairs them",
-				   "%s: its header has defects", subject->path);
-	return 0;
+		return r;
+	r = qed_record_read(&subject->img, &subject->img.header, &subject->record);
+	return r ? fail(-r, "%s: cannot be read: %s", subject->path, strerror(-r)) : 0;
 }
 
 int subject_open_image(struct subject *subject, const char *path, enum subject_use use)

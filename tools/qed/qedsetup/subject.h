@@ -55,6 +55,14 @@ int subject_open(struct subject *subject, const char *path, enum subject_use use
  */
 int subject_read(struct subject *subject);
 
+/**
+ * subject_check_header() - does the header have a defect?
+ * @img: the image; its geometry is set
+ *
+ * Return: 0, -EUCLEAN if so, or what failed; it is noted.
+ */
+int subject_check_header(struct qed_image *img);
+
 /* The same as both, and closed if that fails */
 int subject_open_image(struct subject *subject, const char *path, enum subject_use use);
 

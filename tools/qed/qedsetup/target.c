@@ -16,6 +16,9 @@
 
 #define SECTOR	512
 
+/* Of a table: a device below takes two */
+#define TABLE_WORDS	(2 * TARGET_BELOW + 64)
+
 /* Words of the status; a later version of the target may have more */
 enum {
 	WORD_CLUSTER, WORD_USED, WORD_MAPPED, WORD_CACHE, WORD_DIRTY, WORD_ALLOCATIONS,
@@ -142,6 +145,12 @@ static bool take_device(const char *text, dev_t *device)
 	return true;
 }
 
+/* Is it a word that a device below follows? */
+static bool is_below(const char *word)
+{
+	return !strcmp(word, "layer") || !strcmp(word, "backing");
+}
+
 static void add_option(struct target_table *table, const char *word)
 {
 	size_t length = strlen(table->options);
@@ -158,8 +167,10 @@ static bool take_table(struct target_table *table, char **words, unsigned int nr
 		return false;
 	/* the second one is their number */
 	for (i = 2; i < nr; i++) {
-		if (!strcmp(words[i], "backing")) {
-			if (++i == nr || !take_device(words[i], &table->backing))
+		if (is_below(words[i])) {
+			table->has_raw = !strcmp(words[i], "backing");
+			if (++i == nr || table->nr_below == TARGET_BELOW ||
+			    !take_device(words[i], &table->below[table->nr_below++]))
 				return false;
 			continue;
 		}
@@ -171,7 +182,7 @@ static bool take_table(struct target_table *table, char **words, unsigned int nr
 
 int target_get_table(const char *name, struct target_table *table)
 {
-	char *params, *words[64];
+	char *params, *words[TABLE_WORDS];
 	u64 sectors;
 	int r = dm_get(name, true, &sectors, &params);
 

@@ -39,15 +39,22 @@ struct target_status {
 	u64 depth, copied, reads_below;
 };
 
+/* The most devices that can be below an image */
+#define TARGET_BELOW	65
+
 /**
  * struct target_table - a table
  * @image: the image device
- * @backing: what is below, 0 if there is nothing
+ * @below: what is below, nearest first
+ * @nr_below: number of these
+ * @has_raw: the last of them has what is raw, and no image
  * @options: as they are in the table, without the devices
  * @read_only: is among them
  */
 struct target_table {
-	dev_t image, backing;
+	dev_t image, below[TARGET_BELOW];
+	unsigned int nr_below;
+	bool has_raw;
 	char options[512];
 	bool read_only;
 };

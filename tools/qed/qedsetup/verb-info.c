@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../header.h"
 #include "../locks.h"
 #include "base.h"
 #include "fail.h"
@@ -158,15 +157,11 @@ static void print_layer(const struct layer *layer)
 /* The header of one that is below, too, has to be in order */
 static int read_layer(struct layer *layer)
 {
-	struct qed_header_check check;
 	int r;
 
 	if (layer->is_raw)
 		return 0;
-	r = qed_header_check(layer->img, &check);
-	if (!r && check.nr)
-		return fail_advise(EUCLEAN, "qed-fsck tells which, and repairs them",
-				   "%s: its header has defects", layer->img->path);
+	r = subject_check_header(layer->img);
 	if (!r)
 		r = qed_record_read(layer->img, &layer->img->header, &layer->record);
 	if (!r)
@@ -179,7 +174,7 @@ static int print_one(const struct qed_chain *chain, unsigned int i, struct json_
 	struct layer layer = { .img = chain->images[i] };
 	int r;
 
-	layer.is_raw = chain->is_raw && i == chain->nr - 1;
+	layer.is_raw = qed_chain_is_raw(chain, i);
 	layer.path = chain->paths[i + 1];
 	r = read_layer(&layer);
 	if (r)

@@ -19,7 +19,7 @@
 
 enum column {
 	COLUMN_NAME, COLUMN_IMAGE, COLUMN_SIZE, COLUMN_USED, COLUMN_MODE, COLUMN_OPEN,
-	COLUMN_DEVICE, COLUMN_BACKING, COLUMN_UUID, COLUMNS,
+	COLUMN_DEVICE, COLUMN_BACKING, COLUMN_DEPTH, COLUMN_UUID, COLUMNS,
 };
 
 static const struct {
@@ -34,6 +34,7 @@ static const struct {
 	[COLUMN_OPEN]		= { "OPEN", SCOLS_FL_RIGHT },
 	[COLUMN_DEVICE]		= { "DEVICE", 0 },
 	[COLUMN_BACKING]	= { "BACKING", 0 },
+	[COLUMN_DEPTH]		= { "DEPTH", SCOLS_FL_RIGHT },
 	[COLUMN_UUID]		= { "UUID", 0 },
 };
 
@@ -85,11 +86,11 @@ static char *bytes_text(const struct request *request, u64 bytes)
 	return strdup(text);
 }
 
-static char *open_text(const struct device *device)
+static char *number_text(unsigned int number)
 {
 	char text[32];
 
-	snprintf(text, sizeof(text), "%u", device->state.open_count);
+	snprintf(text, sizeof(text), "%u", number);
 	return strdup(text);
 }
 
@@ -115,11 +116,13 @@ static char *cell(const struct request *request, const struct device *device,
 	case COLUMN_MODE:
 		return strdup(status->mode);
 	case COLUMN_OPEN:
-		return open_text(device);
+		return number_text(device->state.open_count);
 	case COLUMN_DEVICE:
 		return printable(device->path);
 	case COLUMN_BACKING:
-		return printable(device->backing ? device->backing : "-");
+		return printable(device->below[0] ? device->below[0] : "-");
+	case COLUMN_DEPTH:
+		return number_text(device->table.nr_below);
 	case COLUMN_UUID:
 		return printable(*device->state.uuid ? device->state.uuid : "-");
 	case COLUMNS:
@@ -144,6 +147,16 @@ static int add_line(struct libscols_table *table, const struct choice *choice,
 	return line ? 0 : -ENOMEM;
 }
 
+static struct json_object *below_array(const struct device *device)
+{
+	struct json_object *array = json_object_new_array();
+	unsigned int i;
+
+	for (i = 0; i < device->table.nr_below; i++)
+		json_array_text(array, device->below[i] ? device->below[i] : "");
+	return array;
+}
+
 static void add_object(struct json_object *array, const struct device *device,
 		       const struct target_status *status)
 {
@@ -153,10 +166,7 @@ static void add_object(struct json_object *array, const struct device *device,
 	json_text(object, "path", device->path);
 	json_text(object, "uuid", device->state.uuid);
 	json_text(object, "image", device->image ? device->image : "");
-	if (device->backing)
-		json_text(object, "backing", device->backing);
-	else
-		json_null(object, "backing");
+	json_object_object_add(object, "below", below_array(device));
 	json_u64(object, "size", device->sectors * SECTOR);
 	if (status->used == TARGET_UNKNOWN)
 		json_null(object, "used");

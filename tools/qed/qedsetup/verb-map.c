@@ -9,7 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../header.h"
 #include "base.h"
 #include "fail.h"
 #include "output.h"
@@ -171,16 +170,12 @@ static int map(struct mapping *mapping)
 static int add_layer(struct mapping *mapping, unsigned int depth)
 {
 	struct qed_image *img = mapping->chain.images[depth];
-	struct qed_header_check check;
 	int r;
 
-	if (mapping->chain.is_raw && depth == mapping->chain.nr - 1) {
+	if (qed_chain_is_raw(&mapping->chain, depth)) {
 		r = tables_init_raw(&mapping->tables[depth], img->fd, img->size);
 	} else {
-		r = qed_header_check(img, &check);
-		if (!r && check.nr)
-			return fail(EUCLEAN, "%s: its header has a defect: qed-fsck tells which",
-				    img->path);
+		r = subject_check_header(img);
 		if (!r)
 			r = tables_init(&mapping->tables[depth], img);
 	}

@@ -36,13 +36,10 @@
  * @real: the same without links
  * @intent: that we are at it
  * @top: the image
- * @base: what is below, if @base_path is set
- * @base_path: its path, or NULL
+ * @below: all below it
  * @tail: what has been done to the file
  * @loop: over the image, if that is a file
- * @base_loop: the same for the base
  * @has_loop: there is one
- * @has_base_loop: the same
  * @params: of the table
  */
 struct opening {
@@ -50,12 +47,12 @@ struct opening {
 	const char *name;
 	char *path, *real;
 	struct intent intent;
-	struct subject top, base;
-	char *base_path;
+	struct subject top;
+	struct below below;
 	struct tail tail;
-	struct loop loop, base_loop;
-	bool has_loop, has_base_loop;
-	char params[1024];
+	struct loop loop;
+	bool has_loop;
+	char params[3072];
 };
 
 /*----------------------------------------------------------------
@@ -98,7 +95,7 @@ static unsigned int sector_size(const struct request *request)
  * @nr: number of words
  */
 struct options {
-	char text[768];
+	char text[2560];
 	unsigned int nr;
 };
 
@@ -168,21 +165,25 @@ static void add_writer_options(struct opening *o, struct options *options)
 	add_if(options, request->no_discard_passdown, "no_discard_passdown");
 }
 
-static dev_t device_of(const struct subject *subject, const struct loop *loop)
+/* Nearest first */
+static void add_below(const struct below *below, struct options *options)
 {
-	return subject->is_block ? subject->st.st_rdev : loop->device;
+	const struct qed_chain *chain = &below->chain;
+	unsigned int i;
+
+	for (i = 1; i < chain->nr; i++)
+		add_device(options, qed_chain_is_raw(chain, i) ? "backing" : "layer",
+			   base_device(below, i));
 }
 
 static int write_params(struct opening *o)
 {
 	const struct request *request = o->request;
-	dev_t device = device_of(&o->top, &o->loop);
+	dev_t device = o->top.is_block ? o->top.st.st_rdev : o->loop.device;
 	struct options options = { .nr = 0 };
 	int n;
 
-	/* images of the format below this one, nearest first, have their place here */
-	if (o->base_path)
-		add_device(&options, "backing", device_of(&o->base, &o->base_loop));
+	add_below(&o->below, &options);
 	add_if(&options, request->read_only, "read_only");
 	if (request->cache != NOT_GIVEN)
 		add_number(&options, "cache_kib", request->cache / 1024);
@@ -318,44 +319,64 @@ static int check_direct(const struct opening *o, const struct loop *loop, const 
 			   "%s: its file system has no direct I/O", path);
 }
 
-static int attach(const struct opening *o, struct loop *loop, const struct subject *subject,
-		  const char *path, bool read_only)
+/*
+ * Over the file of an image whose disk has @size bytes. What is only read does for all of its
+ * readers.
+ */
+static int attach(const struct opening *o, struct loop *loop, int fd, const struct stat *st,
+		  const char *path, u64 size, bool read_only)
 {
 	bool direct = !o->request->buffered;
+	unsigned int sector = sector_size(o->request);
 
-	/* what is only read does for all of its readers */
-	if (read_only && loop_share(loop, &subject->st, direct, sector_size(o->request)))
+	if (size % sector)
+		return fail(EINVAL, "%s: its disk has %llu bytes, which are no whole sectors of %u",
+			    path, size, sector);
+	if (read_only && loop_share(loop, st, direct, sector))
 		return 0;
-	return loop_attach(loop, subject->fd, path, read_only, direct, sector_size(o->request));
+	return loop_attach(loop, fd, path, read_only, direct, sector);
 }
 
 static int attach_image(struct opening *o)
 {
+	const struct subject *top = &o->top;
 	int r;
 
-	if (o->top.is_block)
+	if (top->is_block)
 		return 0;
-	r = attach(o, &o->loop, &o->top, o->real, o->request->read_only);
+	r = attach(o, &o->loop, top->fd, &top->st, o->real, top->img.image_size,
+		   o->request->read_only);
 	if (r)
 		return r;
 	o->has_loop = true;
 	return check_direct(o, &o->loop, o->path);
 }
 
-static int attach_base(struct opening *o)
+static int attach_layer(const struct opening *o, const struct qed_image *img, bool is_raw,
+			struct below_layer *layer)
 {
 	int r;
 
-	if (!o->base_path || o->base.is_block)
+	if (img->is_block)
 		return 0;
-	if (o->base.st.st_size % sector_size(o->request))
-		return fail(EINVAL, "%s: its size is not a multiple of %u", o->base_path,
-			    sector_size(o->request));
-	r = attach(o, &o->base_loop, &o->base, o->base_path, true);
+	r = attach(o, &layer->loop, img->fd, &layer->st, img->path,
+		   is_raw ? img->size : img->image_size, true);
 	if (r)
 		return r;
-	o->has_base_loop = true;
-	return check_direct(o, &o->base_loop, o->base_path);
+	layer->has_loop = true;
+	return check_direct(o, &layer->loop, img->path);
+}
+
+static int attach_below(struct opening *o)
+{
+	struct qed_chain *chain = &o->below.chain;
+	unsigned int i;
+	int r = 0;
+
+	for (i = 1; !r && i < chain->nr; i++)
+		r = attach_layer(o, chain->images[i], qed_chain_is_raw(chain, i),
+				 &o->below.layers[i]);
+	return r;
 }
 
 /*----------------------------------------------------------------
@@ -376,16 +397,6 @@ static int check_owner(const struct opening *o)
 		return 0;
 	return fail_advise(EBUSY, "--takeover if it is sure that this one writes no more",
 			   "%s: host %s has it, or had it when it crashed", o->path, record->host);
-}
-
-static int check_disk_size(const struct opening *o)
-{
-	u64 size = o->top.img.image_size;
-
-	if (o->top.is_block || !(size % sector_size(o->request)))
-		return 0;
-	return fail(EINVAL, "%s: its disk has %llu bytes, which are no whole sectors of %u",
-		    o->path, size, sector_size(o->request));
 }
 
 static int make_device(struct opening *o)
@@ -413,14 +424,12 @@ static int open_below(struct opening *o)
 	int r = check_owner(o);
 
 	if (!r)
-		r = check_disk_size(o);
-	if (!r)
-		r = base_open(&o->base, &o->top, o->request->backing, &o->base_path);
+		r = base_open(&o->below, &o->top, o->request->backing);
 	if (!r && !o->request->read_only)
 		r = tail_grow(&o->top, headroom, &o->tail);
 	if (!r)
 		r = attach_image(o);
-	return r ? r : attach_base(o);
+	return r ? r : attach_below(o);
 }
 
 /* Those that the device has go on without us, and the others go away. */
@@ -428,11 +437,7 @@ static void close_all(struct opening *o, int r)
 {
 	if (o->has_loop)
 		loop_close(&o->loop);
-	if (o->has_base_loop)
-		loop_close(&o->base_loop);
-	if (o->base_path)
-		subject_close(&o->base);
-	free(o->base_path);
+	base_close(&o->below);
 	if (r)
 		tail_undo(&o->top, &o->tail);
 	subject_close(&o->top);

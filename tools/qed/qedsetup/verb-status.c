@@ -29,7 +29,7 @@ static void add_known(struct json_object *object, const char *key, u64 number)
  *----------------------------------------------------------------
  */
 
-static struct json_object *below_object(dev_t number, const char *path)
+static struct json_object *device_object(dev_t number, const char *path)
 {
 	struct json_object *object = json_object_new_object();
 	char *file = loop_path(number), text[32];
@@ -43,6 +43,19 @@ static struct json_object *below_object(dev_t number, const char *path)
 	if (is_loop)
 		json_flag(object, "direct-io", loop_is_direct(number));
 	return object;
+}
+
+static struct json_object *below_array(const struct device *device)
+{
+	struct json_object *array = json_object_new_array(), *object;
+	unsigned int i;
+
+	for (i = 0; i < device->table.nr_below; i++) {
+		object = device_object(device->table.below[i], device->below[i]);
+		json_text(object, "format", device_is_layer(device, i) ? "qed" : "raw");
+		json_object_array_add(array, object);
+	}
+	return array;
 }
 
 static void add_progress(struct json_object *object, const char *key,
@@ -117,12 +130,8 @@ static void print_json(const struct device *device, const struct target_status *
 	json_flag(object, "read-only", device->state.read_only);
 	json_flag(object, "deferred-remove", device->state.deferred);
 	json_u64(object, "size", device->sectors * SECTOR);
-	json_object_object_add(object, "image", below_object(device->table.image, device->image));
-	if (device->table.backing)
-		json_object_object_add(object, "backing",
-				       below_object(device->table.backing, device->backing));
-	else
-		json_null(object, "backing");
+	json_object_object_add(object, "image", device_object(device->table.image, device->image));
+	json_object_object_add(object, "below", below_array(device));
 	json_text(object, "options", device->table.options);
 	add_status(object, status);
 	json_print(object, false);
@@ -165,6 +174,7 @@ static void print_progress(const char *key, const struct target_progress *progre
 static void print_device(const struct device *device)
 {
 	char *path = printable(device->path), number[32];
+	unsigned int i;
 
 	printf("%s is active%s%s%s.\n", path, device->state.open_count ? " and is in use" : "",
 	       device->state.suspended ? ", suspended" : "",
@@ -177,8 +187,9 @@ static void print_device(const struct device *device)
 		print_text("loop device:", number);
 	if (device_is_file(device) && !loop_is_direct(device->table.image))
 		print_text("page cache:", "used, it was opened with --buffered");
-	if (device->backing)
-		print_text("backing file:", device->backing);
+	for (i = 0; i < device->table.nr_below; i++)
+		print_text(device_is_layer(device, i) ? "layer:" : "backing file:",
+			   device->below[i] ? device->below[i] : "not known");
 	print_text("profile:", identity_profile(device->state.uuid));
 	print_size("size:", device->sectors * SECTOR);
 }

@@ -21,7 +21,7 @@ IMAGE = ({"filename": NAME, "format": str, "file-size": NUMBER},
           "backing-filename-format?": str, "record": (None,) + RECORD})
 
 PROGRESS = {"done": NUMBER, "total": NUMBER}
-BELOW = {"path": NAME, "device": str, "file": bool, "direct-io?": bool}
+DEVICE = {"path": NAME, "device": str, "file": bool, "direct-io?": bool}
 KNOWN = (None, NUMBER)
 
 VERBS = {
@@ -37,12 +37,12 @@ VERBS = {
     "open": {"schema": NUMBER, "name": NAME, "path": NAME, "image": NAME},
     "close": {"schema": NUMBER, "name": NAME, "deferred": bool, "file-size?": NUMBER},
     "list": {"schema": NUMBER, "devices": [
-        {"name": NAME, "path": NAME, "uuid": str, "image": NAME, "backing": (None, NAME),
+        {"name": NAME, "path": NAME, "uuid": str, "image": NAME, "below": [NAME],
          "size": NUMBER, "used": KNOWN, "mode": str, "open-count": NUMBER}]},
     "status": {"schema": NUMBER, "name": NAME, "path": NAME, "active": bool, "uuid": str,
                "profile": str, "open-count": NUMBER, "suspended": bool, "read-only": bool,
-               "deferred-remove": bool, "size": NUMBER, "image": BELOW,
-               "backing": (None, BELOW), "options": str, "mode": str, "needs-check": bool,
+               "deferred-remove": bool, "size": NUMBER, "image": DEVICE,
+               "below": [dict(DEVICE, format=str)], "options": str, "mode": str, "needs-check": bool,
                "cluster-size": NUMBER, "used-clusters": KNOWN, "total-clusters": KNOWN,
                "mapped-clusters": KNOWN, "virtual-clusters": KNOWN, "free-clusters": KNOWN,
                "zeroed-clusters": KNOWN, "reclaiming-clusters": KNOWN,

@@ -244,6 +244,56 @@ def odd_base(tmp):
 
 
 @test
+def odd_image(tmp):
+    """So is an image that does not end with a whole cluster"""
+    base, path = os.path.join(tmp, "b.qed"), os.path.join(tmp, "o.qed")
+    run("create", base, "1M")
+    with open(base, "ab") as file:
+        file.write(b"x" * 512)
+    refused("create", "-b", base, path, status=DEVICE, says="truncate --size=%65536")
+    subprocess.run(["truncate", "--size=%65536", base], check=True)
+    run("create", "-b", base, path)
+
+
+@test
+def circles(tmp):
+    """No image is put below itself, however many are between"""
+    first = os.path.join(tmp, "0.qed")
+    run("create", first, "1M")
+    for number in range(1, 4):
+        run("create", "-b", "%d.qed" % (number - 1), os.path.join(tmp, "%d.qed" % number))
+    with open(first, "rb") as file:
+        before = file.read()
+    for number in range(4):
+        refused("create", "--force", "-b", "%d.qed" % number, first, says="is below itself")
+    os.symlink("0.qed", os.path.join(tmp, "link"))
+    refused("create", "--force", "-b", "3.qed", os.path.join(tmp, "link"),
+            says="is below itself")
+    with open(first, "rb") as file:
+        equal(file.read(), before, "the image")
+    os.unlink(first)
+    refused("create", "-b", "3.qed", os.path.join(tmp, "4.qed"), says="0.qed: cannot be opened")
+    equal(len(os.listdir(tmp)), 4, "what is left")
+
+
+@test
+def deep(tmp):
+    """Images over images up to the limit"""
+    run("create", os.path.join(tmp, "00.qed"), "1M")
+    run("create", "-b", "00.qed", os.path.join(tmp, "01.qed"))
+    with open(os.path.join(tmp, "01.qed"), "rb") as file:
+        data = file.read()
+    for number in range(2, 64):
+        with open(os.path.join(tmp, "%02d.qed" % number), "wb") as file:
+            file.write(data.replace(b"00.qed", b"%02d.qed" % (number - 1)))
+    top = os.path.join(tmp, "64.qed")
+    run("create", "-b", "63.qed", top)
+    equal(len(run_json("info", "--chain", top)["images"]), 65, "images")
+    equal(len(run_json("map", "--chain", top)["extents"]), 1, "extents")
+    refused("create", "-b", "64.qed", os.path.join(tmp, "65.qed"), says="too many")
+
+
+@test
 def busy_base(tmp):
     """No overlay over what somebody writes to"""
     base, path = os.path.join(tmp, "b.qed"), os.path.join(tmp, "o.qed")

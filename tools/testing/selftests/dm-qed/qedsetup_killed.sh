@@ -51,6 +51,26 @@ t_killed_open() {
 	each_call try_open 15
 }
 
+# over_both NR: so many loop devices are over each of what is below
+over_both() {
+	wait_for 10 has_loops "$dir/base" "$1"
+	wait_for 10 has_loops "$dir/mid.qed" "$1"
+}
+
+try_chain() {
+	try_open
+	over_both 0
+}
+
+t_killed_chain() {
+	files
+	truncate -s 8M "$dir/base"
+	"$QEDSETUP" create -b base -F raw "$dir/mid.qed"
+	"$QEDSETUP" create -b mid.qed "$image"
+	dev=/dev/mapper/$name
+	each_call try_chain 19
+}
+
 # The same after a crash, where more is to be done
 try_active() {
 	cp --sparse=always "$dir/c.qed" "$image"
@@ -126,6 +146,7 @@ t_killed_create() {
 
 run \
 	t_killed_open "open, killed at each call" \
+	t_killed_chain "open of an image over others, killed at each call" \
 	t_killed_active "open of what was not closed, killed at each call" \
 	t_killed_close "close, killed at each call" \
 	t_killed_resize "resize, killed at each call" \
