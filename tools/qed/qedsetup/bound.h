@@ -8,6 +8,8 @@
 
 #include "../common.h"
 
+struct request;
+
 /**
  * struct shape - what decides about that
  * @cluster_size: in bytes
@@ -18,6 +20,21 @@
 struct shape {
 	u64 cluster_size, table_size, header_size, image_size;
 };
+
+/* By default: an image alone, and one over others, which copies what is below by the cluster */
+#define CLUSTER_SIZE		65536
+#define OVERLAY_CLUSTER_SIZE	16384
+
+/**
+ * shape_choose() - the geometry of an image
+ * @shape: the result; the size of its disk is set
+ * @request: has what of it was asked for
+ * @cluster_size: what clusters have if that was not
+ *
+ * Tables are as large as the disk needs them, if they may be.
+ * Return: 0, or -EINVAL or -EFBIG, and it is noted what is wrong.
+ */
+int shape_choose(struct shape *shape, const struct request *request, u64 cluster_size);
 
 /* The least that such an image takes: header and L1 table, in bytes */
 u64 bound_empty(const struct shape *shape);

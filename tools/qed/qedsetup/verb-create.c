@@ -25,9 +25,6 @@
 #include "subject.h"
 
 #define SECTOR			512
-#define CLUSTER_SIZE		65536
-#define OVERLAY_CLUSTER_SIZE	16384
-#define TABLE_SIZE		4
 
 /* What goes into a record's place: dm-qed has none then, and has to scan at each start. */
 #define LONGEST_SHORT_NAME	(QED_RECORD_OFFSET - sizeof(struct qed_header))
@@ -39,11 +36,6 @@
  * What it is to be
  *----------------------------------------------------------------
  */
-
-static bool is_power_of_2_in(u64 n, u64 least, u64 most)
-{
-	return n >= least && n <= most && !(n & (n - 1));
-}
 
 static int find_backing(const struct request *request, struct new_image *image, u64 *size)
 {
@@ -78,44 +70,12 @@ static int find_size(const struct request *request, struct new_image *image, u64
 	return 0;
 }
 
-/* The table size may be what the size needs. */
-static int find_geometry(const struct request *request, struct new_image *image)
+/* May the name be in the header? */
+static int check_name(const struct new_image *image)
 {
-	struct shape *shape = &image->shape;
-
-	shape->header_size = 1;
-	shape->cluster_size = request->cluster_size;
-	if (request->cluster_size == NOT_GIVEN)
-		shape->cluster_size = image->backing ? OVERLAY_CLUSTER_SIZE : CLUSTER_SIZE;
-	if (!is_power_of_2_in(shape->cluster_size, QED_MIN_CLUSTER_SIZE, QED_MAX_CLUSTER_SIZE))
-		return fail(EINVAL, "--cluster-size can be 4K, 8K, and so on up to 64M, not %llu",
-			    shape->cluster_size);
-	shape->table_size = request->table_size;
-	if (request->table_size == NOT_GIVEN)
-		shape->table_size = TABLE_SIZE;
-	/* QEMU cannot open images with tables of one cluster */
-	if (!is_power_of_2_in(shape->table_size, 2, QED_MAX_TABLE_SIZE))
-		return fail(EINVAL, "--table-size can be 2, 4, 8 or 16, not %llu",
-			    shape->table_size);
-	while (request->table_size == NOT_GIVEN && shape->table_size < QED_MAX_TABLE_SIZE &&
-	       bound_image_size(shape) < shape->image_size)
-		shape->table_size *= 2;
-	return 0;
-}
-
-static int check_geometry(const struct new_image *image)
-{
-	const struct shape *shape = &image->shape;
-	char text[SIZE_TEXT];
-
-	if (shape->image_size > bound_image_size(shape))
-		return fail_advise(EFBIG, "give a larger --cluster-size or --table-size",
-				   "these clusters and tables map %s, not %llu bytes",
-				   size_text(bound_image_size(shape), text, sizeof(text)),
-				   shape->image_size);
 	if (!image->backing)
 		return 0;
-	if (sizeof(struct qed_header) + strlen(image->backing) > shape->cluster_size)
+	if (sizeof(struct qed_header) + strlen(image->backing) > image->shape.cluster_size)
 		return fail(ENAMETOOLONG, "%s: is too long for the header", image->backing);
 	if (strlen(image->backing) > LONGEST_SHORT_NAME)
 		warn("%s: leaves no room for a record, which a name of at most %zu bytes does",
@@ -133,8 +93,9 @@ static int design(const struct request *request, struct new_image *image)
 	if (!r)
 		r = find_size(request, image, base_size);
 	if (!r)
-		r = find_geometry(request, image);
-	return r ? r : check_geometry(image);
+		r = shape_choose(&image->shape, request,
+				 image->backing ? OVERLAY_CLUSTER_SIZE : CLUSTER_SIZE);
+	return r ? r : check_name(image);
 }
 
 /*----------------------------------------------------------------

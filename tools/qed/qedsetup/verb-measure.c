@@ -17,9 +17,6 @@
 #include "subject.h"
 #include "tables.h"
 
-#define CLUSTER_SIZE	65536
-#define TABLE_SIZE	4
-
 /* What has to be written of a disk: clusters with data, and the tables that map them */
 struct need {
 	u64 clusters, tables;
@@ -50,32 +47,10 @@ static int count(struct tables *tables, const struct shape *shape, struct need *
 	return 0;
 }
 
-static int fill_shape(const struct request *request, struct shape *shape)
-{
-	shape->header_size = 1;
-	shape->cluster_size = request->cluster_size == NOT_GIVEN ? CLUSTER_SIZE :
-								   request->cluster_size;
-	shape->table_size = request->table_size == NOT_GIVEN ? TABLE_SIZE : request->table_size;
-	if (shape->cluster_size < QED_MIN_CLUSTER_SIZE ||
-	    shape->cluster_size > QED_MAX_CLUSTER_SIZE ||
-	    shape->cluster_size & (shape->cluster_size - 1))
-		return fail(EINVAL, "--cluster-size can be 4K, 8K, and so on up to 64M");
-	if (shape->table_size < 2 || shape->table_size > QED_MAX_TABLE_SIZE ||
-	    shape->table_size & (shape->table_size - 1))
-		return fail(EINVAL, "--table-size can be 2, 4, 8 or 16");
-	while (request->table_size == NOT_GIVEN && shape->table_size < QED_MAX_TABLE_SIZE &&
-	       bound_image_size(shape) < shape->image_size)
-		shape->table_size *= 2;
-	if (bound_image_size(shape) < shape->image_size)
-		return fail(EFBIG, "%llu bytes are too much for these clusters and tables",
-			    shape->image_size);
-	return 0;
-}
-
 static int count_with(const struct request *request, struct tables *tables, struct shape *shape,
 		      struct need *need)
 {
-	int r = fill_shape(request, shape);
+	int r = shape_choose(shape, request, CLUSTER_SIZE);
 
 	if (!r)
 		r = count(tables, shape, need);
@@ -115,7 +90,7 @@ static int measure(const struct request *request, struct shape *shape, struct ne
 		return fail(EINVAL, "either an image or --size is needed");
 	if (!request->nr_words) {
 		shape->image_size = request->size;
-		return fill_shape(request, shape);
+		return shape_choose(shape, request, CLUSTER_SIZE);
 	}
 	r = subject_open(&subject, request->words[0], SUBJECT_READ);
 	if (r)

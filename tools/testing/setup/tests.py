@@ -160,6 +160,7 @@ def wrong_geometry(tmp):
     refused("create", path, "1M", "--cluster-size", "2K", says="--cluster-size can be 4K")
     refused("create", path, "1M", "--cluster-size", "128M", says="--cluster-size can be 4K")
     refused("create", path, "1M", "--cluster-size", "5000", says="--cluster-size can be 4K")
+    refused("measure", "--size", "1M", "--cluster-size", "0", says="--cluster-size can be 4K")
     for wrong in ("0", "1", "3", "32"):
         refused("create", path, "1M", "--table-size", wrong, says="--table-size can be 2")
     refused("create", path, "1T", "--cluster-size", "4K", "--table-size", "2",
