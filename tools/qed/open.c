@@ -7,7 +7,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/loop.h>
 #include <linux/major.h>
 #include <stdio.h>
 #include <string.h>
@@ -17,6 +16,7 @@
 #include <unistd.h>
 
 #include "locks.h"
+#include "loops.h"
 #include "open.h"
 
 static char message[512];
@@ -26,63 +26,14 @@ static char message[512];
  *----------------------------------------------------------------
  */
 
-/* The path of the file behind a loop device; false if there is none */
-static bool read_backing_path(const char *loop, char *path, int size)
-{
-	char name[512];
-	FILE *file;
-	bool found;
-
-	snprintf(name, sizeof(name), "/sys/block/%s/loop/backing_file", loop);
-	file = fopen(name, "re");
-	if (!file)
-		return false;
-	found = fgets(path, size, file);
-	fclose(file);
-	if (found)
-		path[strcspn(path, "\n")] = '\0';
-	return found;
-}
-
-static int open_loop(const char *loop)
-{
-	char path[512];
-
-	snprintf(path, sizeof(path), "/dev/%s", loop);
-	return open(path, O_RDONLY | O_CLOEXEC);
-}
-
-/* Is this the file behind the loop device? By its path, who may not ask the device */
-static bool is_behind(const char *loop, const struct stat *st)
-{
-	struct loop_info64 info;
-	char path[4096];
-	struct stat other;
-	bool behind;
-	int fd;
-
-	if (!read_backing_path(loop, path, sizeof(path)))
-		return false;
-	if (!stat(path, &other) && other.st_dev == st->st_dev && other.st_ino == st->st_ino)
-		return true;
-	/* the path may have changed, or be one of another name space */
-	fd = open_loop(loop);
-	if (fd < 0)
-		return false;
-	behind = !ioctl(fd, LOOP_GET_STATUS64, &info) && info.lo_device == st->st_dev &&
-		 info.lo_inode == st->st_ino;
-	close(fd);
-	return behind;
-}
-
-static bool has_holders(const char *loop)
+static bool has_holders(dev_t device)
 {
 	char path[512];
 	struct dirent *entry;
 	bool found = false;
 	DIR *dir;
 
-	snprintf(path, sizeof(path), "/sys/block/%s/holders", loop);
+	snprintf(path, sizeof(path), "/sys/dev/block/%u:%u/holders", major(device), minor(device));
 	dir = opendir(path);
 	while (dir && !found && (entry = readdir(dir)))
 		found = entry->d_name[0] != '.';
@@ -95,10 +46,10 @@ static bool has_holders(const char *loop)
  * Is there a device on top, or does somebody have the locks of one who writes? To
  * open it exclusively would tell more, but others cannot do so meanwhile.
  */
-static bool is_held(const char *loop)
+static bool is_held(dev_t device)
 {
-	bool held = has_holders(loop);
-	int fd = held ? -1 : open_loop(loop);
+	bool held = has_holders(device);
+	int fd = held ? -1 : qed_loop_open(device);
 
 	if (fd < 0)
 		return held;
@@ -107,47 +58,53 @@ static bool is_held(const char *loop)
 	return held;
 }
 
-static bool is_in_use_by_loop(const char *loop, const struct stat *st, bool writable)
-{
-	return is_behind(loop, st) && (writable || is_held(loop));
-}
+/**
+ * struct wanted - what is not to be there: a loop device over a file
+ * @but: it may be this one, if not 0
+ * @writable: one that nobody uses is not to be there, either
+ */
+struct wanted {
+	dev_t but;
+	bool writable;
+};
 
-/* Of a file, or of the one behind the loop device @but */
-static int check_loop_devices(const struct stat *st, const char *but, bool writable)
+static bool is_in_use_by(dev_t device, const struct loop_info64 *info, void *ctx)
 {
-	DIR *dir = opendir("/sys/block");
-	struct dirent *entry;
-	int r = 0;
+	const struct wanted *wanted = ctx;
+	char node[QED_NODE_SIZE];
+	bool held;
 
-	while (dir && !r && (entry = readdir(dir))) {
-		if (strncmp(entry->d_name, "loop", 4) || !strcmp(entry->d_name, but))
-			continue;
-		if (!is_in_use_by_loop(entry->d_name, st, writable))
-			continue;
-		snprintf(message, sizeof(message), "is %sattached to /dev/%.255s%s: %s",
-			 *but ? "a file that is " : "", entry->d_name, *but ? ", too" : "",
-			 is_held(entry->d_name) ? "that is in use" :
-			 "detach that, or check it instead");
-		r = -EBUSY;
-	}
-	if (dir)
-		closedir(dir);
-	return r;
+	(void)info;
+	if (device == wanted->but || qed_block_node(device, node))
+		return false;
+	held = is_held(device);
+	if (!wanted->writable && !held)
+		return false;
+	snprintf(message, sizeof(message), "is %sattached to %s%s: %s",
+		 wanted->but ? "a file that is " : "", node, wanted->but ? ", too" : "",
+		 held ? "that is in use" : "detach that, or check it instead");
+	return true;
 }
 
 /* Is this a loop device, and the file behind it in use by another one? */
 static int check_other_loops(int fd, const struct stat *st)
 {
+	struct wanted wanted = { .but = st->st_rdev };
+	struct stat file = { .st_mode = S_IFREG };
 	struct loop_info64 info;
-	struct stat file = { 0 };
-	char name[32];
 
 	if (major(st->st_rdev) != LOOP_MAJOR || ioctl(fd, LOOP_GET_STATUS64, &info))
 		return 0;
 	file.st_dev = info.lo_device;
 	file.st_ino = info.lo_inode;
-	snprintf(name, sizeof(name), "loop%u", info.lo_number);
-	return check_loop_devices(&file, name, false);
+	return qed_loop_each(&file, is_in_use_by, &wanted) ? -EBUSY : 0;
+}
+
+static int check_loops(const struct stat *st, bool writable)
+{
+	struct wanted wanted = { .writable = writable };
+
+	return qed_loop_each(st, is_in_use_by, &wanted) ? -EBUSY : 0;
 }
 
 /*----------------------------------------------------------------
@@ -168,8 +125,7 @@ static int check_use(int fd, bool writable)
 			 "is in use by QEMU, or by another qed-fsck");
 		return r;
 	}
-	return S_ISREG(st.st_mode) ? check_loop_devices(&st, "", writable) :
-				     check_other_loops(fd, &st);
+	return S_ISREG(st.st_mode) ? check_loops(&st, writable) : check_other_loops(fd, &st);
 }
 
 static int open_kind(const char *path, const struct stat *st, int flags)

@@ -3,14 +3,12 @@
  * A device of dm-qed, see device.h.
  */
 
-#define _GNU_SOURCE
 #include <errno.h>
 #include <linux/major.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/sysmacros.h>
-#include <unistd.h>
 
 #include "device.h"
 #include "fail.h"
@@ -18,32 +16,14 @@
 #include "identity.h"
 #include "loop.h"
 
-/* /dev/NAME, by the kernel's name of it */
-static char *block_path(dev_t number)
-{
-	char link[64], target[512], *path, *name;
-	ssize_t n;
-
-	snprintf(link, sizeof(link), "/sys/dev/block/%u:%u", major(number), minor(number));
-	n = readlink(link, target, sizeof(target) - 1);
-	if (n <= 0)
-		return NULL;
-	target[n] = '\0';
-	name = strrchr(target, '/');
-	if (asprintf(&path, "/dev/%s", name ? name + 1 : target) < 0)
-		return NULL;
-	/* what the kernel writes as ! is a slash */
-	for (name = path; *name; name++)
-		if (*name == '!')
-			*name = '/';
-	return path;
-}
-
 char *device_behind(dev_t number)
 {
-	char *path = major(number) == LOOP_MAJOR ? loop_path(number) : NULL;
+	char *path = major(number) == LOOP_MAJOR ? qed_loop_path(number) : NULL;
+	char node[QED_NODE_SIZE];
 
-	return path ? path : block_path(number);
+	if (path)
+		return path;
+	return qed_block_node(number, node) ? NULL : strdup(node);
 }
 
 bool device_is_file(const struct device *device)

@@ -182,7 +182,7 @@ static char *find_process(const struct stat *st)
 
 static char *find_on_loop(const struct stat *st)
 {
-	char name[LOOP_NAME], *above, *result;
+	char name[QED_NODE_SIZE], *above, *result;
 	struct stat loop;
 
 	if (!loop_find(st, name))

@@ -4,11 +4,9 @@
  */
 
 #define _GNU_SOURCE
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
-#include <linux/loop.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,79 +25,15 @@
 /* Others may take the device that is free: so often another one is asked for. */
 #define TRIES		64
 
-#define SYSFS_PATH	512
-
 /*----------------------------------------------------------------
  * What there is
  *----------------------------------------------------------------
  */
 
-static int open_number(dev_t device, int flags)
-{
-	char path[LOOP_NAME];
-
-	snprintf(path, sizeof(path), "/dev/loop%u", minor(device));
-	return open(path, flags | O_CLOEXEC);
-}
-
-static int get_status(dev_t device, struct loop_info64 *info)
-{
-	int fd = open_number(device, O_RDONLY), r;
-
-	if (fd < 0)
-		return -errno;
-	r = ioctl(fd, LOOP_GET_STATUS64, info) ? -errno : 0;
-	close(fd);
-	return r;
-}
-
-/* Its number, as the kernel has it in /sys/block/NAME/dev; false if it is none */
-static bool find_number(const char *name, dev_t *device)
-{
-	unsigned int major, minor;
-	char path[SYSFS_PATH];
-	bool found;
-	FILE *file;
-
-	snprintf(path, sizeof(path), "/sys/block/%.64s/dev", name);
-	file = fopen(path, "re");
-	if (!file)
-		return false;
-	found = fscanf(file, "%u:%u", &major, &minor) == 2;
-	fclose(file);
-	if (found)
-		*device = makedev(major, minor);
-	return found;
-}
-
-char *loop_path(dev_t device)
-{
-	char name[SYSFS_PATH], *path = NULL;
-	size_t size = 0;
-	ssize_t length;
-	FILE *file;
-
-	snprintf(name, sizeof(name), "/sys/dev/block/%u:%u/loop/backing_file", major(device),
-		 minor(device));
-	file = fopen(name, "re");
-	if (!file)
-		return NULL;
-	/* a name may have lines */
-	length = getdelim(&path, &size, '\0', file);
-	fclose(file);
-	if (length <= 0) {
-		free(path);
-		return NULL;
-	}
-	if (path[length - 1] == '\n')
-		path[length - 1] = '\0';
-	return path;
-}
-
 int loop_behind(dev_t device, struct stat *st)
 {
 	struct loop_info64 info;
-	int r = get_status(device, &info);
+	int r = qed_loop_status(device, &info);
 
 	if (r)
 		return r;
@@ -114,33 +48,14 @@ bool loop_is_direct(dev_t device)
 {
 	struct loop_info64 info;
 
-	return !get_status(device, &info) && info.lo_flags & LO_FLAGS_DIRECT_IO;
+	return !qed_loop_status(device, &info) && info.lo_flags & LO_FLAGS_DIRECT_IO;
 }
 
 bool loop_goes_away(dev_t device)
 {
 	struct loop_info64 info;
 
-	return !get_status(device, &info) && info.lo_flags & LO_FLAGS_AUTOCLEAR;
-}
-
-static bool is_over(const struct loop_info64 *info, const struct stat *st)
-{
-	if (S_ISBLK(st->st_mode))
-		return info->lo_rdevice && info->lo_rdevice == st->st_rdev;
-	return info->lo_device == st->st_dev && info->lo_inode == st->st_ino;
-}
-
-/* By its path, for who may not ask the device */
-static bool is_path_of(dev_t device, const struct stat *st)
-{
-	char *path = loop_path(device);
-	struct stat other;
-	bool same = path && !stat(path, &other) && other.st_ino == st->st_ino &&
-		    other.st_dev == st->st_dev;
-
-	free(path);
-	return same;
+	return !qed_loop_status(device, &info) && info.lo_flags & LO_FLAGS_AUTOCLEAR;
 }
 
 static bool is_holder(const struct loop_info64 *info)
@@ -148,47 +63,22 @@ static bool is_holder(const struct loop_info64 *info)
 	return !strncmp((const char *)info->lo_file_name, LOOP_HOLDER, sizeof(LOOP_HOLDER));
 }
 
-/* Call a function with each loop device over a file or device, until it returns true */
-static bool each_over(const struct stat *st,
-		      bool (*each)(dev_t device, const struct loop_info64 *info, void *ctx),
-		      void *ctx)
-{
-	DIR *dir = opendir("/sys/block");
-	struct loop_info64 info;
-	struct dirent *entry;
-	bool done = false;
-	dev_t device;
-
-	while (dir && !done && (entry = readdir(dir))) {
-		if (strncmp(entry->d_name, "loop", 4) || !find_number(entry->d_name, &device))
-			continue;
-		if (!get_status(device, &info))
-			done = is_over(&info, st) && each(device, &info, ctx);
-		else
-			done = is_path_of(device, st) && each(device, NULL, ctx);
-	}
-	if (dir)
-		closedir(dir);
-	return done;
-}
-
 static bool take_name(dev_t device, const struct loop_info64 *info, void *ctx)
 {
 	if (info && is_holder(info))
 		return false;
-	snprintf(ctx, LOOP_NAME, "/dev/loop%u", minor(device));
-	return true;
+	return !qed_block_node(device, ctx);
 }
 
-bool loop_find(const struct stat *st, char name[LOOP_NAME])
+bool loop_find(const struct stat *st, char name[QED_NODE_SIZE])
 {
-	return each_over(st, take_name, name);
+	return qed_loop_each(st, take_name, name);
 }
 
 void loop_wait(const struct stat *st)
 {
 	const struct timespec pause = { .tv_nsec = WAIT_NS };
-	char name[LOOP_NAME];
+	char name[QED_NODE_SIZE];
 	int i;
 
 	for (i = 0; i < WAIT_TRIES && loop_find(st, name); i++)
@@ -224,7 +114,8 @@ static int configure_free(int control, struct loop *loop, const struct loop_conf
 
 	if (number < 0)
 		return -errno;
-	loop->fd = open_number(makedev(0, number), O_RDWR);
+	snprintf(loop->name, sizeof(loop->name), "/dev/loop%d", number);
+	loop->fd = open(loop->name, O_RDWR | O_CLOEXEC);
 	if (loop->fd < 0)
 		return errno == ENXIO ? -EBUSY : -errno;
 	r = ioctl(loop->fd, LOOP_CONFIGURE, config) ? -errno : read_back(loop);
@@ -288,7 +179,7 @@ static bool take_shared(dev_t device, const struct loop_info64 *info, void *ctx)
 	/* one that somebody else has made has no locks */
 	if (strncmp((const char *)info->lo_file_name, LOOP_IMAGE, strlen(LOOP_IMAGE)))
 		return false;
-	wanted->loop->fd = open_number(device, O_RDONLY);
+	wanted->loop->fd = qed_loop_open(device);
 	if (wanted->loop->fd < 0)
 		return false;
 	if (is_wanted(wanted, info))
@@ -302,7 +193,7 @@ bool loop_share(struct loop *loop, const struct stat *st, bool direct,
 {
 	struct wanted wanted = { .loop = loop, .direct = direct, .sector_size = sector_size };
 
-	return each_over(st, take_shared, &wanted);
+	return qed_loop_each(st, take_shared, &wanted);
 }
 
 void loop_close(struct loop *loop)
@@ -312,10 +203,10 @@ void loop_close(struct loop *loop)
 
 int loop_update_size(dev_t device)
 {
-	int fd = open_number(device, O_RDONLY), r;
+	int fd = qed_loop_open(device), r;
 
 	if (fd < 0)
-		return -errno;
+		return fd;
 	r = ioctl(fd, LOOP_SET_CAPACITY) ? -errno : 0;
 	close(fd);
 	return r;
@@ -348,7 +239,7 @@ static bool release(dev_t device, const struct loop_info64 *info, void *ctx)
 	(void)ctx;
 	if (!info || !is_holder(info))
 		return false;
-	fd = open_number(device, O_RDONLY);
+	fd = qed_loop_open(device);
 	if (fd < 0)
 		return false;
 	ioctl(fd, LOOP_CLR_FD);
@@ -358,5 +249,5 @@ static bool release(dev_t device, const struct loop_info64 *info, void *ctx)
 
 void loop_release(const struct stat *st)
 {
-	each_over(st, release, NULL);
+	qed_loop_each(st, release, NULL);
 }

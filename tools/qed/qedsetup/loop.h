@@ -11,8 +11,7 @@
 #include <sys/types.h>
 
 #include "../common.h"
-
-#define LOOP_NAME	32
+#include "../loops.h"
 
 /* What the spare loop device of a block device is called, see loop_hold() */
 #define LOOP_HOLDER	"QED-LOCK"
@@ -31,7 +30,7 @@
 struct loop {
 	int fd;
 	dev_t device;
-	char name[LOOP_NAME];
+	char name[QED_NODE_SIZE];
 	bool is_direct;
 	unsigned int sector_size;
 };
@@ -86,7 +85,7 @@ void loop_release(const struct stat *st);
  *
  * Return: is there one? Such as loop_hold() makes do not count.
  */
-bool loop_find(const struct stat *st, char name[LOOP_NAME]);
+bool loop_find(const struct stat *st, char name[QED_NODE_SIZE]);
 
 /*
  * Wait until there is none: it goes away by itself with its last user, but that need not have
@@ -96,9 +95,6 @@ void loop_wait(const struct stat *st);
 
 /* What is behind a loop device: st_dev and st_ino of the file. 0 or what failed. */
 int loop_behind(dev_t device, struct stat *st);
-
-/* The path of that, as far as the kernel knows it, to be freed; NULL if there is none */
-char *loop_path(dev_t device);
 
 /* Is it with direct I/O? */
 bool loop_is_direct(dev_t device);

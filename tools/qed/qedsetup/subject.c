@@ -75,7 +75,7 @@ static int open_pinned(struct subject *subject, int pin, enum subject_use use)
 
 static int check_use(struct subject *subject, enum subject_use use)
 {
-	char name[LOOP_NAME];
+	char name[QED_NODE_SIZE];
 
 	if (use == SUBJECT_LOOK)
 		return 0;

@@ -32,7 +32,7 @@ static void add_known(struct json_object *object, const char *key, u64 number)
 static struct json_object *device_object(dev_t number, const char *path)
 {
 	struct json_object *object = json_object_new_object();
-	char *file = loop_path(number), text[32];
+	char *file = qed_loop_path(number), text[32];
 	bool is_loop = file;
 
 	free(file);
