@@ -84,3 +84,9 @@ setup_open() {
 setup_close() {
 	"$QEDSETUP" close "$name"
 }
+
+# locked COMMAND...: it has to fail, for a lock
+locked() {
+	refused "$@"
+	matches "$(cat "$tmp/lib/refused")" 'Failed to get .* lock' "what $1 $2 says"
+}
