@@ -113,19 +113,26 @@ static void take_status(struct target_status *status, char **words)
 	}
 }
 
+int target_parse_status(const char *name, char *params, struct target_status *status)
+{
+	char *words[WORDS];
+
+	memset(status, 0, sizeof(*status));
+	if (split(params, words, WORDS) < WORDS)
+		return fail(EPROTO, "%s: this version of dm-qed has another status", name);
+	take_status(status, words);
+	return 0;
+}
+
 int target_get_status(const char *name, struct target_status *status)
 {
-	char *params, *words[WORDS];
+	char *params;
 	u64 sectors;
 	int r = dm_get(name, false, &sectors, &params);
 
 	if (r)
 		return r;
-	memset(status, 0, sizeof(*status));
-	if (split(params, words, WORDS) == WORDS)
-		take_status(status, words);
-	else
-		r = fail(EPROTO, "%s: this version of dm-qed has another status", name);
+	r = target_parse_status(name, params, status);
 	free(params);
 	return r;
 }

@@ -63,4 +63,7 @@ struct target_table {
 int target_get_status(const char *name, struct target_status *status);
 int target_get_table(const char *name, struct target_table *table);
 
+/* The same for a status that is there already, which is changed by that */
+int target_parse_status(const char *name, char *params, struct target_status *status);
+
 #endif /* QEDSETUP_TARGET_H */
