@@ -20,10 +20,12 @@ modules modules_install: $(KDIR)
 tools:
 	$(MAKE) -C tools/qed
 	$(MAKE) -C tools/qed/qedsetup
+	$(MAKE) -C tools/qed/monitor
 
 tools_install:
 	$(MAKE) -C tools/qed install
 	$(MAKE) -C tools/qed/qedsetup install
+	$(MAKE) -C tools/qed/monitor install
 
 # run_tests of the selftests builds its helpers in their folder
 clean:
@@ -110,7 +112,7 @@ help:
 	@echo '  make KDIR=DIR         ... for the kernel with its headers in DIR'
 	@echo '  make modules_install  install it; then run depmod'
 	@echo '  make clean            remove all that was built'
-	@echo '  make tools            build qed-fsck and qedsetup; needs no headers of the kernel'
+	@echo '  make tools            build qed-fsck, qedsetup and qed-monitor; needs no kernel headers'
 	@echo '  make tools_install    install them; DESTDIR= and PREFIX= tell where'
 	@echo 'In virtual machines, on Debian 12; missing packages get installed:'
 	@echo '  make demo             show what it does'
