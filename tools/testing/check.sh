@@ -168,6 +168,7 @@ build()
 		make -C "$selftests" OUTPUT="$PWD/build/selftests"
 	check "qed-fsck" make -C tools/qed
 	check "qedsetup" make -C tools/qed/qedsetup
+	check "qed-monitor" make -C tools/qed/monitor
 	check "damaged images for the selftests" \
 		$here/fsck/corpus/corpus kernel "$PWD/build/selftests/fsck"
 	if [ -z "$tests" ]; then
@@ -197,7 +198,7 @@ selftest()
 		--env LIMITS_DISKS="/dev/vda /dev/vdb /dev/sda /dev/sdb /dev/pmem0" \
 		--env NESTED_KERNEL="$($here/vm/build-kernel nested)/vmlinux" \
 		--program fio --program qemu-img --program "$PWD/build/qed/qed-fsck" \
-		--program "$PWD/build/qed/qedsetup" \
+		--program "$PWD/build/qed/qedsetup" --program "$PWD/build/qed/qed-monitor" \
 		--module "build/$2/dm-qed-mod.ko" -- \
 		make -s -C "$selftests" run_tests TESTS="$4" \
 		OUTPUT="$PWD/build/selftests"
@@ -283,6 +284,7 @@ if [ -z "$tests" ]; then
 	start lint $here/lint.sh
 	start fsck $here/fsck/check
 	start setup $here/setup/check
+	start monitor $here/monitor/check
 	start model $here/model/overlay
 	start hosts $here/hosts/check -k "${kernels[0]}"
 	start gate $here/bench/gate 6.1
