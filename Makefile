@@ -20,10 +20,12 @@ modules modules_install: $(KDIR)
 tools:
 	$(MAKE) -C tools/qed
 	$(MAKE) -C tools/qed/qedsetup
+	$(MAKE) -C tools/qed/boot
 
 tools_install:
 	$(MAKE) -C tools/qed install
 	$(MAKE) -C tools/qed/qedsetup install
+	$(MAKE) -C tools/qed/boot install
 
 # run_tests of the selftests builds its helpers in their folder
 clean:

@@ -283,6 +283,7 @@ if [ -z "$tests" ]; then
 	start lint $here/lint.sh
 	start fsck $here/fsck/check
 	start setup $here/setup/check
+	start boot $here/boot/check
 	start model $here/model/overlay
 	start hosts $here/hosts/check -k "${kernels[0]}"
 	start gate $here/bench/gate 6.1

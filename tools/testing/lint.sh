@@ -50,7 +50,7 @@ checkpatch()
 kernel_doc()
 {
 	"$("$here/get-checkers")/kernel-doc" -none -Wall -Werror drivers/md/*.[ch] \
-		tools/qed/*.h tools/qed/qedsetup/*.h
+		tools/qed/*.h tools/qed/{boot,qedsetup}/*.h
 }
 
 shell_scripts()
