@@ -8,6 +8,7 @@
 
 #define _GNU_SOURCE
 #include <errno.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +17,7 @@
 #include "../descriptors.h"
 #include "../escape.h"
 #include "../qedsetup/fail.h"
+#include "initramfs.h"
 #include "unit.h"
 
 #define TAB	"/etc/qedtab"
@@ -23,7 +25,7 @@
 /**
  * struct run - what is being done
  * @tab: the path of the table
- * @folder: where the units go to
+ * @folder: where the units go to; NULL to write commands for an initrd without systemd
  * @names: those of the lines so far
  * @nr_names: number of them
  * @line: number of the current line, from 1
@@ -39,11 +41,12 @@ struct run {
 	bool failed;
 };
 
-/* To the log of the kernel, the only one this early, or to who has given another table */
+/* systemd's generators have only the log of the kernel; who gives a table has a terminal. */
 static void report(struct run *run)
 {
+	bool terminal = !run->folder || getenv("QEDTAB");
+	FILE *log = terminal ? NULL : fopen("/dev/kmsg", "we");
 	char *text = qed_escape(failure());
-	FILE *log = getenv("QEDTAB") ? NULL : fopen("/dev/kmsg", "we");
 
 	if (log)
 		fprintf(log, "<%d>qed-generator: %s:%u: %s\n", LOG_DAEMON | LOG_ERR, run->tab,
@@ -114,8 +117,12 @@ static int take_line(struct run *run, char *line, size_t length)
 	r = tab_parse(&entry, line);
 	if (r <= 0 || !is_wanted(&entry))
 		return r;
-	return add_name(run, entry.name) ?: unit_write(run->folder, run->tab, &entry) ?:
-		link_target(run, &entry);
+	r = add_name(run, entry.name);
+	if (r)
+		return r;
+	if (!run->folder)
+		return initramfs_write(stdout, &entry);
+	return unit_write(run->folder, run->tab, &entry) ?: link_target(run, &entry);
 }
 
 /* A line that is wrong does not keep the others from being used. */
@@ -159,13 +166,15 @@ int main(int argc, char **argv)
 	if (qed_open_standard())
 		return EXIT_FAILURE;
 	if (argc != 2 && argc != 4) {
-		fprintf(stderr, "Usage: qed-generator FOLDER [FOLDER FOLDER]\n");
+		fprintf(stderr, "Usage: qed-generator FOLDER [FOLDER FOLDER] | --initramfs\n");
 		return EXIT_FAILURE;
 	}
-	run.folder = argv[1];
+	run.folder = strcmp(argv[1], "--initramfs") ? argv[1] : NULL;
 	take_table(&run);
 	while (run.nr_names)
 		free(run.names[--run.nr_names].name);
 	free(run.names);
-	return run.failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	if (fflush(stdout) || run.failed)
+		return EXIT_FAILURE;
+	return EXIT_SUCCESS;
 }

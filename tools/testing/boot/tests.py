@@ -289,6 +289,23 @@ def initrd_opens_its_own(tmp):
 
 
 @test
+def initramfs_has_commands(tmp):
+    """an initrd without systemd gets commands for its own, which a shell takes as they are"""
+    path = os.path.join(tmp, "qedtab")
+    with open(path, "w", encoding="utf-8") as file:
+        file.write("vm1 /dev/a\nroot /dev/disk/a'b\\040$(c) host,x-initrd.attach,cache=4M\n"
+                   "vm2 /a x-initrd.attach\nvm3 /dev/b x-initrd.attach,host=1\n")
+    done = subprocess.run([GENERATOR, "--initramfs"], capture_output=True, text=True,
+                          check=False, env=dict(os.environ, QEDTAB=path))
+    equal(done.stderr, "qed-generator: %s:3: /a: is a file, and an initrd without systemd has "
+          "none yet\nqed-generator: %s:4: host: needs no value\n" % (path, path), "errors")
+    equal(done.returncode, 1, "exit status")
+    script = "open_image() { printf '<%s>' \"$@\"; echo; }\n" + done.stdout
+    words = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True)
+    equal(words.stdout, "<root></dev/disk/a'b $(c)><--host><--cache=4M>\n", "words")
+
+
+@test
 def no_table(tmp):
     """without a table, or with an empty one, there is nothing to do"""
     equal(files(generate(tmp, "")[0]), {}, "files of an empty one")
