@@ -164,8 +164,6 @@ static int close_device(struct closing *c)
 		r = dm_keep(c->name);
 	else if (device.state.open_count && c->request->deferred)
 		r = defer(c, &device);
-	else if (device.state.open_count)
-		r = say_busy(c, &device);
 	else
 		r = close_now(c, &device);
 	device_free(&device);

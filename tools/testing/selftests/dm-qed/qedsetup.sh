@@ -127,6 +127,22 @@ t_users() {
 	closed
 }
 
+# has_user: somebody has the device open
+has_user() {
+	[ "$(dmsetup info -c --noheadings -o open "$name")" != 0 ]
+}
+
+# As udev does, who lets go when the device is about to be removed
+t_looked_at() {
+	files
+	"$QEDSETUP" create "$image" 64M
+	setup_open
+	bg bash -c "exec 3<$dev; until grep -qsw close /run/qed/*; do sleep 0.1; done"
+	wait_for 10 has_user
+	setup_close
+	closed
+}
+
 t_deferred() {
 	files
 	"$QEDSETUP" create "$image" 64M
@@ -329,6 +345,7 @@ run \
 	t_locks "nobody else gets the image: QEMU, another name, another loop device" \
 	t_sectors "logical blocks" \
 	t_users "who uses a device is named" \
+	t_looked_at "who only has a look at a device does not keep it" \
 	t_deferred "a deferred close, and the tail it leaves" \
 	t_crash "images that were not closed" \
 	t_headroom "headroom and grow" \
