@@ -11,11 +11,25 @@ export KERNELS TESTS
 kernel = $(firstword $(KERNELS))
 testing := tools/testing
 kbuild := $(MAKE) -C $(KDIR) M=$(CURDIR)
+release = $(shell sed 's/.*"\(.*\)".*/\1/' $(KDIR)/include/generated/utsrelease.h)
+depmod = PATH="$$PATH:/sbin:/usr/sbin" depmod -a $(release)
+# where kbuild puts modules from elsewhere: the former until Linux 6.5
+installed := extra updates
 
 all: modules
 
-modules modules_install: $(KDIR)
+modules: $(KDIR)
 	$(kbuild) $@
+
+# With the headers of Debian's kernels kbuild leaves out depmod, which is not for a module
+# that gets into a package.
+modules_install: $(KDIR)
+	$(kbuild) $@
+	$(if $(INSTALL_MOD_PATH),,$(depmod))
+
+modules_uninstall: $(KDIR)
+	$(RM) $(installed:%=$(INSTALL_MOD_PATH)/lib/modules/$(release)/%/dm-qed-mod.ko*)
+	$(if $(INSTALL_MOD_PATH),,$(depmod))
 
 tools:
 	$(MAKE) -C tools/qed
@@ -27,10 +41,13 @@ tools_install:
 	$(MAKE) -C tools/qed/qedsetup install
 	$(MAKE) -C tools/qed/boot install
 
+deb:
+	@$(testing)/deb.sh
+
 # run_tests of the selftests builds its helpers in their folder
 clean:
 	$(if $(wildcard $(KDIR)),$(kbuild) clean)
-	$(MAKE) -C $(testing)/selftests/dm-qed clean
+	$(if $(wildcard $(testing)),$(MAKE) -C $(testing)/selftests/dm-qed clean)
 	$(RM) -r build
 
 $(KDIR):
@@ -110,10 +127,12 @@ help:
 	@echo 'On the machine that will use the module:'
 	@echo '  make                  build dm-qed-mod.ko for the running kernel'
 	@echo '  make KDIR=DIR         ... for the kernel with its headers in DIR'
-	@echo '  make modules_install  install it; then run depmod'
+	@echo '  make modules_install  install it, for modprobe to find it'
+	@echo '  make modules_uninstall  undo that'
 	@echo '  make clean            remove all that was built'
 	@echo '  make tools            build qed-fsck and qedsetup; needs no headers of the kernel'
 	@echo '  make tools_install    install them; DESTDIR= and PREFIX= tell where'
+	@echo '  make deb              Debian packages of all that, in build/deb'
 	@echo 'In virtual machines, on Debian 12; missing packages get installed:'
 	@echo '  make demo             show what it does'
 	@echo '  make check            all tests on the first of these kernels, and on the others'
@@ -136,6 +155,6 @@ help:
 	@echo '  make bench            measure, beside other targets and QEMU'
 	@echo '  make vm               a shell in a virtual machine with the module'
 
-.PHONY: all modules modules_install tools tools_install clean setup demo check check-crash \
-	check-faults check-stalls check-breaks check-power check-swap check-debug check-fsck \
-	coverage debug-kernel fuzz-fsck lint bench bench-fsck vm help
+.PHONY: all modules modules_install modules_uninstall tools tools_install deb clean setup demo \
+	check check-crash check-faults check-stalls check-breaks check-power check-swap \
+	check-debug check-fsck coverage debug-kernel fuzz-fsck lint bench bench-fsck vm help
