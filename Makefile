@@ -91,6 +91,9 @@ check-debug: setup
 coverage: setup
 	@$(testing)/debug/coverage
 
+check-packages: setup
+	@$(testing)/install/check
+
 debug-kernel: setup
 	@$(testing)/vm/build-kernel uml
 	@$(testing)/vm/build-kernel kcsan
@@ -145,6 +148,7 @@ help:
 	@echo '  make check-breaks     put faults back, each of which a test has to catch'
 	@echo '  make check-power      1,000 cuts of the power of disks with a cache, and more'
 	@echo '  make check-swap       swap on an image, for ten minutes'
+	@echo '  make check-packages   install the packages on a Debian that starts and crashes'
 	@echo '  make debug-kernel     build kernels that look for bugs'
 	@echo '  make check-debug      the tests on these'
 	@echo '  make coverage         which lines make check-debug has executed'
@@ -156,5 +160,5 @@ help:
 	@echo '  make vm               a shell in a virtual machine with the module'
 
 .PHONY: all modules modules_install modules_uninstall tools tools_install deb clean setup demo \
-	check check-crash check-faults check-stalls check-breaks check-power check-swap \
-	check-debug check-fsck coverage debug-kernel fuzz-fsck lint bench bench-fsck vm help
+	check check-crash check-faults check-stalls check-breaks check-power check-packages \
+	check-swap check-debug check-fsck coverage debug-kernel fuzz-fsck lint bench bench-fsck vm help
