@@ -20,6 +20,7 @@
 #include "holder.h"
 #include "identity.h"
 #include "intent.h"
+#include "line.h"
 #include "loop.h"
 #include "output.h"
 #include "request.h"
@@ -40,7 +41,7 @@
  * @tail: what has been done to the file
  * @loop: over the image, if that is a file
  * @has_loop: there is one
- * @params: of the table
+ * @params: of the table, or NULL
  */
 struct opening {
 	const struct request *request;
@@ -52,7 +53,7 @@ struct opening {
 	struct tail tail;
 	struct loop loop;
 	bool has_loop;
-	char params[3072];
+	char *params;
 };
 
 /*----------------------------------------------------------------
@@ -89,39 +90,16 @@ static unsigned int sector_size(const struct request *request)
  *----------------------------------------------------------------
  */
 
-/**
- * struct options - those of a table line
- * @text: all of them
- * @nr: number of words
- */
-struct options {
-	char text[2560];
-	unsigned int nr;
-};
-
-static void add_word(struct options *options, const char *word)
-{
-	size_t length = strlen(options->text);
-
-	snprintf(options->text + length, sizeof(options->text) - length, " %s", word);
-	options->nr++;
-}
-
-static void add_if(struct options *options, bool wanted, const char *word)
+static void add_if(struct line *line, bool wanted, const char *word)
 {
 	if (wanted)
-		add_word(options, word);
+		line_word(line, word);
 }
 
-static void add_number(struct options *options, const char *word, u64 number)
+static void add_number(struct line *line, const char *word, u64 number)
 {
-	char text[32];
-
-	if (number == NOT_GIVEN)
-		return;
-	snprintf(text, sizeof(text), "%llu", number);
-	add_word(options, word);
-	add_word(options, text);
+	if (number != NOT_GIVEN)
+		line_number(line, word, number);
 }
 
 /* A size in clusters, at least one */
@@ -130,68 +108,55 @@ static u64 clusters(const struct opening *o, u64 size)
 	return size == NOT_GIVEN ? size : div_up(size, qed_cluster_size(&o->top.img));
 }
 
-static void add_device(struct options *options, const char *word, dev_t device)
-{
-	char text[32];
-
-	snprintf(text, sizeof(text), "%u:%u", major(device), minor(device));
-	add_word(options, word);
-	add_word(options, text);
-}
-
 /*
  * What only a writer needs. The zeroes of a file are known by the file system: what is behind
  * the end of the image has been given back to it.
  */
-static void add_writer_options(struct opening *o, struct options *options)
+static void add_writer_options(struct opening *o, struct line *line)
 {
 	const struct request *request = o->request;
 	char host[QED_HOST_SIZE];
 
 	identity_host(&o->top.record, host);
 	if (*host) {
-		add_word(options, "host");
-		add_word(options, host);
+		line_word(line, "host");
+		line_word(line, host);
 	}
-	add_if(options, request->takeover, "takeover");
-	add_if(options, request->known_zeroes || !o->top.is_block, "known_zeroes");
+	add_if(line, request->takeover, "takeover");
+	add_if(line, request->known_zeroes || !o->top.is_block, "known_zeroes");
 	if (o->tail.zeroed_from)
-		add_number(options, "zeroed_from", o->tail.zeroed_from);
-	add_number(options, "commit_interval", request->commit_interval);
-	add_number(options, "low_water", clusters(o, request->low_water));
-	add_number(options, "zero_ahead", clusters(o, request->zero_ahead));
-	add_if(options, request->error_if_no_space, "error_if_no_space");
-	add_if(options, request->ignore_discard, "ignore_discard");
-	add_if(options, request->no_discard_passdown, "no_discard_passdown");
+		add_number(line, "zeroed_from", o->tail.zeroed_from);
+	add_number(line, "commit_interval", request->commit_interval);
+	add_number(line, "low_water", clusters(o, request->low_water));
+	add_number(line, "zero_ahead", clusters(o, request->zero_ahead));
+	add_if(line, request->error_if_no_space, "error_if_no_space");
+	add_if(line, request->ignore_discard, "ignore_discard");
+	add_if(line, request->no_discard_passdown, "no_discard_passdown");
 }
 
 /* Nearest first */
-static void add_below(const struct below *below, struct options *options)
+static void add_below(struct line *line, const struct below *below)
 {
 	const struct qed_chain *chain = &below->chain;
 	unsigned int i;
 
 	for (i = 1; i < chain->nr; i++)
-		add_device(options, qed_chain_is_raw(chain, i) ? "backing" : "layer",
-			   base_device(below, i));
+		line_below(line, base_device(below, i), qed_chain_is_raw(chain, i));
 }
 
 static int write_params(struct opening *o)
 {
 	const struct request *request = o->request;
-	dev_t device = o->top.is_block ? o->top.st.st_rdev : o->loop.device;
-	struct options options = { .nr = 0 };
-	int n;
+	struct line line = { .nr = 0 };
 
-	add_below(&o->below, &options);
-	add_if(&options, request->read_only, "read_only");
+	add_below(&line, &o->below);
+	add_if(&line, request->read_only, "read_only");
 	if (request->cache != NOT_GIVEN)
-		add_number(&options, "cache_kib", request->cache / 1024);
+		line_number(&line, "cache_kib", request->cache / 1024);
 	if (!request->read_only)
-		add_writer_options(o, &options);
-	n = snprintf(o->params, sizeof(o->params), "%u:%u %u%s", major(device), minor(device),
-		     options.nr, options.text);
-	return n < (int)sizeof(o->params) ? 0 : fail(E2BIG, "%s: too many options", o->name);
+		add_writer_options(o, &line);
+	o->params = line_params(&line, o->top.is_block ? o->top.st.st_rdev : o->loop.device);
+	return o->params ? 0 : fail(E2BIG, "%s: too many options", o->name);
 }
 
 /*----------------------------------------------------------------
@@ -524,6 +489,7 @@ int run_open(const struct request *request)
 	if (!r)
 		print(&o);
 out:
+	free(o.params);
 	free(o.path);
 	free(o.real);
 	return r;
