@@ -112,6 +112,11 @@ int qed_lock(int fd, enum qed_lock_use use)
 	return 0;
 }
 
+void qed_lock_beside(int fd)
+{
+	take(fd, &permissions[QED_LOCK_READ]);
+}
+
 bool qed_is_locked(int fd)
 {
 	const unsigned int all = (1U << PERMISSIONS) - 1;

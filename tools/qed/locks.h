@@ -26,6 +26,12 @@ enum qed_lock_use {
  */
 int qed_lock(int fd, enum qed_lock_use use);
 
+/*
+ * Those of QED_LOCK_READ for who writes to it by another open file, as long as it does. Others
+ * cannot have come before.
+ */
+void qed_lock_beside(int fd);
+
 /* Does somebody else have any of them? */
 bool qed_is_locked(int fd);
 

@@ -28,11 +28,13 @@ static const struct verb verbs[] = {
 	{ "grow", "NAME", 1, 1, "give an image that is in use more space", run_grow },
 	{ "trim", "NAME", 1, 1, "give free space back to what is below", run_trim },
 	{ "check", "NAME", 1, 1, "check the tables of a device", run_check },
+	{ "snapshot", "NAME IMAGE...", 2, MAX_WORDS, "go on in a new image, over the present one",
+	  run_snapshot },
 };
 
 enum {
 	CREATE, OPEN, CLOSE, STATUS, LIST, INFO, MAP, MEASURE, RESIZE, GROW, TRIM, CHECK,
-	VERBS,
+	SNAPSHOT, VERBS,
 };
 
 #define ALL	((1U << VERBS) - 1)
@@ -67,19 +69,21 @@ struct rule {
 #define FOR(verb)	(1U << (verb))
 
 static const struct rule rules[] = {
-	{ "cluster-size", 0, KIND_SIZE, PLACE(cluster_size), FOR(CREATE) | FOR(MEASURE), "SIZE",
+	{ "cluster-size", 0, KIND_SIZE, PLACE(cluster_size),
+	  FOR(CREATE) | FOR(MEASURE) | FOR(SNAPSHOT), "SIZE",
 	  "4K to 64M; default: 64K, and 16K over a backing file" },
-	{ "table-size", 0, KIND_NUMBER, PLACE(table_size), FOR(CREATE) | FOR(MEASURE), "CLUSTERS",
+	{ "table-size", 0, KIND_NUMBER, PLACE(table_size),
+	  FOR(CREATE) | FOR(MEASURE) | FOR(SNAPSHOT), "CLUSTERS",
 	  "2, 4, 8 or 16; default: 4, or what SIZE needs" },
 	{ "backing", 'b', KIND_TEXT, PLACE(backing), FOR(CREATE) | FOR(OPEN), "FILE",
 	  "what the image shows where it has nothing" },
 	{ "backing-format", 'F', KIND_TEXT, PLACE(backing_format), FOR(CREATE), "FORMAT",
 	  "of that: raw or qed; it is never guessed that it is raw" },
-	{ "zero", 0, KIND_FLAG, PLACE(zero), FOR(CREATE),
+	{ "zero", 0, KIND_FLAG, PLACE(zero), FOR(CREATE) | FOR(SNAPSHOT),
 	  NULL, "zero all of a block device, which makes writes faster" },
-	{ "discard", 0, KIND_FLAG, PLACE(discard), FOR(CREATE), NULL,
+	{ "discard", 0, KIND_FLAG, PLACE(discard), FOR(CREATE) | FOR(SNAPSHOT), NULL,
 	  "discard all that a block device has" },
-	{ "force", 0, KIND_FLAG, PLACE(force), FOR(CREATE), NULL,
+	{ "force", 0, KIND_FLAG, PLACE(force), FOR(CREATE) | FOR(SNAPSHOT), NULL,
 	  "overwrite what is there, unless it is in use" },
 	{ "size", 0, KIND_SIZE, PLACE(size), FOR(MEASURE), "SIZE",
 	  "of the disk of an image that is to be made" },
@@ -93,11 +97,11 @@ static const struct rule rules[] = {
 	  "of a block device: it is the one that it was closed on, no copy" },
 	{ "if-needed", 0, KIND_FLAG, PLACE(if_needed), FOR(OPEN), NULL,
 	  "it is no failure if NAME is this image already" },
-	{ "buffered", 0, KIND_FLAG, PLACE(buffered), FOR(OPEN), NULL,
+	{ "buffered", 0, KIND_FLAG, PLACE(buffered), FOR(OPEN) | FOR(SNAPSHOT), NULL,
 	  "of a file: through the page cache, where direct I/O does not work" },
 	{ "sector-size", 0, KIND_SIZE, PLACE(sector_size), FOR(OPEN), "SIZE",
 	  "of a file: logical blocks, 512 or 4096; default: 512" },
-	{ "headroom", 0, KIND_SIZE, PLACE(headroom), FOR(OPEN) | FOR(GROW), "SIZE",
+	{ "headroom", 0, KIND_SIZE, PLACE(headroom), FOR(OPEN) | FOR(GROW) | FOR(SNAPSHOT), "SIZE",
 	  "of a file: how much it can grow; default: as much as it may need" },
 	{ "cache", 0, KIND_SIZE, PLACE(cache), FOR(OPEN), "SIZE",
 	  "memory for tables; default: for all, up to 32M" },
@@ -126,6 +130,12 @@ static const struct rule rules[] = {
 	  "also what is below the image" },
 	{ "no-wait", 0, KIND_FLAG, PLACE(no_wait), FOR(TRIM) | FOR(CHECK), NULL,
 	  "only begin, see status" },
+	{ "frozen", 0, KIND_FLAG, PLACE(frozen), FOR(OPEN), NULL,
+	  "IMAGE itself, though it goes on in another one since a snapshot" },
+	{ "freeze", 0, KIND_TEXT, PLACE(freeze), FOR(SNAPSHOT), "DOMAIN",
+	  "file systems of this guest of libvirt wait meanwhile" },
+	{ "revert", 0, KIND_TEXT, PLACE(revert), FOR(SNAPSHOT), "FILE",
+	  "go back to this image of the chain, and leave what is over it" },
 	{ "json", 0, KIND_FLAG, PLACE(json), ALL, NULL, "print JSON" },
 	{ "quiet", 'q', KIND_FLAG, PLACE(quiet), ALL, NULL, "print only errors" },
 };

@@ -39,7 +39,7 @@ static void take_log(int level, const char *file, int line, int error, const cha
 	va_end(args);
 }
 
-static struct dm_task *new_task(int type, const char *name)
+struct dm_task *dm_new_task(int type, const char *name)
 {
 	struct dm_task *task;
 
@@ -59,7 +59,7 @@ static int no_task(const char *name)
 		    *logged ? logged : strerror(ENOMEM));
 }
 
-static int run_task(struct dm_task *task)
+int dm_run_task(struct dm_task *task)
 {
 	int error;
 
@@ -82,8 +82,8 @@ int dm_check(void)
 	if (geteuid() && access("/dev/mapper/control", R_OK | W_OK))
 		return fail(EPERM, "only root may do this: /dev/mapper/control: %s",
 			    strerror(errno));
-	task = new_task(DM_DEVICE_VERSION, NULL);
-	r = task ? run_task(task) : -ENOMEM;
+	task = dm_new_task(DM_DEVICE_VERSION, NULL);
+	r = task ? dm_run_task(task) : -ENOMEM;
 	if (task)
 		dm_task_destroy(task);
 	if (r == -EPERM || r == -EACCES)
@@ -93,8 +93,8 @@ int dm_check(void)
 
 int dm_check_target(void)
 {
-	struct dm_task *task = new_task(DM_DEVICE_GET_TARGET_VERSION, DM_TARGET);
-	int r = task ? run_task(task) : -ENOMEM;
+	struct dm_task *task = dm_new_task(DM_DEVICE_GET_TARGET_VERSION, DM_TARGET);
+	int r = task ? dm_run_task(task) : -ENOMEM;
 
 	if (task)
 		dm_task_destroy(task);
@@ -121,14 +121,14 @@ static void take_info(const struct dm_info *info, const char *uuid, struct dm_st
 
 int dm_find(const char *name, struct dm_state *state)
 {
-	struct dm_task *task = new_task(DM_DEVICE_INFO, name);
+	struct dm_task *task = dm_new_task(DM_DEVICE_INFO, name);
 	struct dm_info info;
 	int r;
 
 	memset(state, 0, sizeof(*state));
 	if (!task)
 		return no_task(name);
-	r = run_task(task);
+	r = dm_run_task(task);
 	if (!r && !dm_task_get_info(task, &info))
 		r = -EIO;
 	if (!r && info.exists)
@@ -139,7 +139,7 @@ int dm_find(const char *name, struct dm_state *state)
 
 int dm_get(const char *name, bool table, u64 *sectors, char **params)
 {
-	struct dm_task *task = new_task(table ? DM_DEVICE_TABLE : DM_DEVICE_STATUS, name);
+	struct dm_task *task = dm_new_task(table ? DM_DEVICE_TABLE : DM_DEVICE_STATUS, name);
 	char *type = NULL, *text = NULL;
 	uint64_t start, length;
 	void *next;
@@ -148,7 +148,7 @@ int dm_get(const char *name, bool table, u64 *sectors, char **params)
 	if (!task)
 		return no_task(name);
 	dm_task_no_flush(task);
-	r = run_task(task);
+	r = dm_run_task(task);
 	if (r)
 		goto out;
 	next = dm_get_next_target(task, NULL, &start, &length, &type, &text);
@@ -185,13 +185,13 @@ static int copy_names(struct dm_names *list, char ***names)
 
 int dm_names(char ***names)
 {
-	struct dm_task *task = new_task(DM_DEVICE_LIST, NULL);
+	struct dm_task *task = dm_new_task(DM_DEVICE_LIST, NULL);
 	struct dm_names *list;
 	int r;
 
 	if (!task)
 		return no_task(NULL);
-	r = run_task(task);
+	r = dm_run_task(task);
 	list = r ? NULL : dm_task_get_names(task);
 	if (!r)
 		r = list ? copy_names(list, names) : -EIO;
@@ -201,11 +201,11 @@ int dm_names(char ***names)
 
 char *dm_path(const char *name)
 {
-	struct dm_task *task = new_task(DM_DEVICE_INFO, name);
+	struct dm_task *task = dm_new_task(DM_DEVICE_INFO, name);
 	char *mangled = NULL, *path = NULL;
 
 	/* the name is that of the answer, which there is without a device as well */
-	if (task && !run_task(task))
+	if (task && !dm_run_task(task))
 		mangled = dm_task_get_name_mangled(task);
 	if (asprintf(&path, "%s/%s", dm_dir(), mangled ? mangled : name) < 0)
 		path = NULL;
@@ -220,31 +220,37 @@ char *dm_path(const char *name)
  *----------------------------------------------------------------
  */
 
-/* Run what makes udev do something, and wait for that */
-static int run_with_udev(struct dm_task *task, bool hidden)
+bool dm_set_cookie(struct dm_task *task, u32 *cookie, bool hidden)
 {
 	const uint16_t flags = DM_UDEV_DISABLE_SUBSYSTEM_RULES_FLAG |
 			       DM_UDEV_DISABLE_DISK_RULES_FLAG |
 			       DM_UDEV_DISABLE_OTHER_RULES_FLAG;
+
+	return dm_task_set_cookie(task, cookie, hidden ? flags : 0);
+}
+
+/* Run what makes udev do something, and wait for that */
+static int run_with_udev(struct dm_task *task, bool hidden)
+{
 	uint32_t cookie = 0;
 	int r;
 
-	if (!dm_task_set_cookie(task, &cookie, hidden ? flags : 0))
+	if (!dm_set_cookie(task, &cookie, hidden))
 		return -EIO;
-	r = run_task(task);
+	r = dm_run_task(task);
 	dm_udev_wait(cookie);
 	return r;
 }
 
 static int create(const char *name, const char *uuid)
 {
-	struct dm_task *task = new_task(DM_DEVICE_CREATE, name);
+	struct dm_task *task = dm_new_task(DM_DEVICE_CREATE, name);
 	int r;
 
 	if (!task)
 		return no_task(name);
 	r = dm_task_set_uuid(task, uuid) && dm_task_set_add_node(task, DM_ADD_NODE_ON_RESUME) ?
-	    run_task(task) : -EINVAL;
+	    dm_run_task(task) : -EINVAL;
 	dm_task_destroy(task);
 	if (r == -EBUSY)
 		return fail(EEXIST, "%s: there is such a device", name);
@@ -252,38 +258,49 @@ static int create(const char *name, const char *uuid)
 }
 
 /* The kernel says only in its log why it refuses a table, or to activate it. */
-static int say_refused(int r, const char *name, const char *what)
+int dm_say_refused(int r, const char *name, const char *what)
 {
 	const char *said = kmsg_said();
 
 	return fail(-r, "%s: %s: %s%s%s", name, what, strerror(-r), *said ? ": " : "", said);
 }
 
-static int load(const char *name, u64 sectors, const char *params, bool read_only)
+int dm_load(const char *name, u64 sectors, const char *params, bool read_only)
 {
-	struct dm_task *task = new_task(DM_DEVICE_RELOAD, name);
+	struct dm_task *task = dm_new_task(DM_DEVICE_RELOAD, name);
 	int r;
 
 	if (!task)
 		return no_task(name);
 	kmsg_mark();
 	r = dm_task_add_target(task, 0, sectors, DM_TARGET, params) &&
-	    (!read_only || dm_task_set_ro(task)) ? run_task(task) : -ENOMEM;
+	    (!read_only || dm_task_set_ro(task)) ? dm_run_task(task) : -ENOMEM;
 	dm_task_destroy(task);
-	return r ? say_refused(r, name, "the table is refused") : 0;
+	return r ? dm_say_refused(r, name, "the table is refused") : 0;
 }
 
-/* Also suspends it before, if it has another table */
-static int resume(const char *name, bool hidden)
+int dm_resume(const char *name, bool hidden)
 {
-	struct dm_task *task = new_task(DM_DEVICE_RESUME, name);
+	struct dm_task *task = dm_new_task(DM_DEVICE_RESUME, name);
 	int r;
 
 	if (!task)
 		return no_task(name);
 	r = dm_task_set_add_node(task, DM_ADD_NODE_ON_RESUME) ? run_with_udev(task, hidden) : -EIO;
 	dm_task_destroy(task);
-	return r ? say_refused(r, name, "cannot be activated") : 0;
+	return r ? dm_say_refused(r, name, "cannot be activated") : 0;
+}
+
+int dm_clear(const char *name)
+{
+	struct dm_task *task = dm_new_task(DM_DEVICE_CLEAR, name);
+	int r;
+
+	if (!task)
+		return no_task(name);
+	r = dm_run_task(task);
+	dm_task_destroy(task);
+	return fail_as(r, name);
 }
 
 int dm_make(const char *name, const char *uuid, u64 sectors, const char *params, bool read_only,
@@ -293,9 +310,9 @@ int dm_make(const char *name, const char *uuid, u64 sectors, const char *params,
 
 	if (r)
 		return r;
-	r = load(name, sectors, params, read_only);
+	r = dm_load(name, sectors, params, read_only);
 	if (!r)
-		r = resume(name, hidden);
+		r = dm_resume(name, hidden);
 	if (r)
 		dm_remove(name, false);
 	return r;
@@ -303,25 +320,25 @@ int dm_make(const char *name, const char *uuid, u64 sectors, const char *params,
 
 int dm_replace(const char *name, u64 sectors, const char *params, bool read_only, bool hidden)
 {
-	int r = load(name, sectors, params, read_only);
+	int r = dm_load(name, sectors, params, read_only);
 
-	return r ? r : resume(name, hidden);
+	return r ? r : dm_resume(name, hidden);
 }
 
 void dm_update_node(const char *name)
 {
-	struct dm_task *task = new_task(DM_DEVICE_MKNODES, name);
+	struct dm_task *task = dm_new_task(DM_DEVICE_MKNODES, name);
 
 	if (!task)
 		return;
-	run_task(task);
+	dm_run_task(task);
 	dm_task_destroy(task);
 	dm_task_update_nodes();
 }
 
 int dm_remove(const char *name, bool deferred)
 {
-	struct dm_task *task = new_task(DM_DEVICE_REMOVE, name);
+	struct dm_task *task = dm_new_task(DM_DEVICE_REMOVE, name);
 	int r;
 
 	if (!task)
@@ -340,16 +357,16 @@ int dm_remove(const char *name, bool deferred)
 
 int dm_send(const char *name, const char *message)
 {
-	struct dm_task *task = new_task(DM_DEVICE_TARGET_MSG, name);
+	struct dm_task *task = dm_new_task(DM_DEVICE_TARGET_MSG, name);
 	int r;
 
 	if (!task)
 		return no_task(name);
 	kmsg_mark();
-	r = dm_task_set_sector(task, 0) && dm_task_set_message(task, message) ? run_task(task) :
+	r = dm_task_set_sector(task, 0) && dm_task_set_message(task, message) ? dm_run_task(task) :
 										 -ENOMEM;
 	dm_task_destroy(task);
-	return r ? say_refused(r, name, message) : 0;
+	return r ? dm_say_refused(r, name, message) : 0;
 }
 
 int dm_keep(const char *name)

@@ -60,6 +60,15 @@ int dm_find(const char *name, struct dm_state *state);
 int dm_make(const char *name, const char *uuid, u64 sectors, const char *params, bool read_only,
 	    bool hidden);
 
+/* Load a table for a device, which it gets when it is resumed */
+int dm_load(const char *name, u64 sectors, const char *params, bool read_only);
+
+/* Forget that */
+int dm_clear(const char *name);
+
+/* Let a device go on, with another table if one is loaded: then it is suspended before */
+int dm_resume(const char *name, bool hidden);
+
 /* Another table for a device, which it gets in one step */
 int dm_replace(const char *name, u64 sectors, const char *params, bool read_only, bool hidden);
 
@@ -93,5 +102,24 @@ int dm_names(char ***names);
 
 /* The path of a device's node, with the name as it is there; to be freed */
 char *dm_path(const char *name);
+
+/*----------------------------------------------------------------
+ * For who has to prepare a call of libdevmapper
+ *----------------------------------------------------------------
+ */
+
+struct dm_task;
+
+/* A call, for a device unless @name is NULL; NULL if that fails, which is not noted */
+struct dm_task *dm_new_task(int type, const char *name);
+
+/* It will make udev do something: @cookie, 0 before, is for dm_udev_wait(). Does that work? */
+bool dm_set_cookie(struct dm_task *task, u32 *cookie, bool hidden);
+
+/* Not noted if it fails */
+int dm_run_task(struct dm_task *task);
+
+/* Note that the kernel has refused something, and what it has logged since kmsg_mark() */
+int dm_say_refused(int r, const char *name, const char *what);
 
 #endif /* QEDSETUP_DM_H */

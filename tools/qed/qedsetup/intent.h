@@ -44,7 +44,7 @@ int intent_write(struct intent *intent, const char *verb, const char *path,
 /* Let others work on it: it has come to its end, also if that was a failure. */
 void intent_end(struct intent *intent);
 
-/* The same of who has not written anything: what was left behind stays. */
+/* The same of who has not written anything: what was left behind stays, unless @verb is empty. */
 void intent_leave(struct intent *intent);
 
 /* Is this what somebody has begun, with this image? */

@@ -31,7 +31,7 @@ _qedsetup()
 	local -A options=(
 		[create]='--cluster-size --table-size --backing --backing-format --zero --discard
 			--force'
-		[open]='--readonly --host --takeover --backing --if-needed --headroom --sector-size
+		[open]='--readonly --host --takeover --frozen --backing --if-needed --headroom --sector-size
 			--buffered --known-zeroes --cache --commit-interval --low-water --zero-ahead
 			--error-if-no-space --ignore-discard --no-discard-passdown'
 		[close]='--deferred --cancel-deferred'
@@ -44,6 +44,8 @@ _qedsetup()
 		[grow]='--headroom'
 		[trim]='--no-wait'
 		[check]='--no-wait'
+		[snapshot]='--freeze --revert --cluster-size --table-size --headroom --zero
+			--discard --force --buffered'
 	)
 
 	_qedsetup_words
@@ -63,6 +65,9 @@ _qedsetup()
 	--output | -o)
 		words='NAME IMAGE SIZE USED MODE OPEN DEVICE BACKING DEPTH UUID'
 		;;
+	--freeze)
+		words=$(virsh list --name 2>/dev/null)
+		;;
 	--size | --headroom | --cache | --commit-interval | --low-water | --zero-ahead)
 		return
 		;;
@@ -72,6 +77,8 @@ _qedsetup()
 		[[ -n $verb ]] || words="$words --version"
 	elif [[ -z $words && -z $verb ]]; then
 		words=${!options[*]}
+	elif [[ -z $words && $((nr % 2)) == 0 && $verb == snapshot && $prev != --revert ]]; then
+		words=$(_qedsetup_names)
 	elif [[ -z $words && $nr == 0 && $verb =~ ^(close|status|resize|grow|trim|check)$ ]]; then
 		words=$(_qedsetup_names)
 	elif [[ -z $words ]]; then

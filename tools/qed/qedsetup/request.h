@@ -13,10 +13,13 @@
 /* A number that was not given */
 #define NOT_GIVEN	(~0ULL)
 
+/* Of a group of disks; more than one command needs */
+#define MAX_WORDS	128
+
 /* The command line. Options are as in the help, which tells what they are. */
 struct request {
 	const struct verb *verb;
-	const char *words[2];		/* IMAGE, NAME, SIZE, as the verb needs them */
+	const char *words[MAX_WORDS];	/* IMAGE, NAME, SIZE, as the verb needs them */
 	unsigned int nr_words;
 
 	bool json, quiet, force;
@@ -26,7 +29,7 @@ struct request {
 	bool zero, discard;
 	/* open */
 	bool read_only, host, takeover, known_zeroes, if_needed, buffered;
-	bool error_if_no_space, ignore_discard, no_discard_passdown;
+	bool error_if_no_space, ignore_discard, no_discard_passdown, frozen;
 	u64 cache, commit_interval, low_water, zero_ahead, headroom, sector_size;
 	/* close */
 	bool deferred, cancel_deferred;
@@ -37,6 +40,8 @@ struct request {
 	bool chain;
 	/* trim, check */
 	bool no_wait;
+	/* snapshot */
+	const char *freeze, *revert;
 };
 
 /**
@@ -67,5 +72,6 @@ int run_resize(const struct request *request);
 int run_grow(const struct request *request);
 int run_trim(const struct request *request);
 int run_check(const struct request *request);
+int run_snapshot(const struct request *request);
 
 #endif /* QEDSETUP_REQUEST_H */

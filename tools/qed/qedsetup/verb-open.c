@@ -16,6 +16,7 @@
 #include "base.h"
 #include "device.h"
 #include "fail.h"
+#include "follow.h"
 #include "grow.h"
 #include "holder.h"
 #include "identity.h"
@@ -451,9 +452,8 @@ static void print(const struct opening *o)
 }
 
 /* Links of the path stay: QEMU looks for a backing file beside them. */
-static int find_image(struct opening *o)
+static int take_path(struct opening *o, const char *path)
 {
-	const char *path = o->request->words[0];
 	char *folder = *path == '/' ? NULL : getcwd(NULL, 0);
 
 	if (asprintf(&o->path, "%s%s%s", folder ? folder : "", folder ? "/" : "", path) < 0)
@@ -465,6 +465,23 @@ static int find_image(struct opening *o)
 	if (!o->real || stat(path, &o->top.st))
 		return fail(errno, "%s: %s", path, strerror(errno));
 	return 0;
+}
+
+/* Who reads gets what is named, and who writes what the disk is in now. */
+static int find_image(struct opening *o)
+{
+	const char *path = o->request->words[0];
+	char *top;
+	int r;
+
+	if (o->request->read_only || o->request->frozen)
+		return take_path(o, path);
+	r = follow(path, &top);
+	if (r)
+		return r;
+	r = take_path(o, top);
+	free(top);
+	return r;
 }
 
 int run_open(const struct request *request)

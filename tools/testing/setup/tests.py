@@ -92,6 +92,12 @@ def qemu(*args):
     return done.stdout.decode(errors="surrogateescape")
 
 
+def read(path):
+    """All of a file"""
+    with open(path, "rb") as file:
+        return file.read()
+
+
 def header(path):
     """The fields of a header, in their order"""
     with open(path, "rb") as file:
@@ -354,6 +360,170 @@ def killed_create(tmp):
         print("# %d calls" % number)
 
 
+# Which image a disk goes on in
+
+
+def notes(*args, status=0, says=""):
+    """What a header says of that; what has been printed"""
+    done = subprocess.run([os.path.join(BUILT, "notes"), *args], capture_output=True, check=False)
+    equal(done.returncode, status, "exit status of notes %r: %r" % (args, done.stderr))
+    true(says.encode() in done.stderr, "notes %r says %r" % (args, done.stderr))
+    return done.stdout.decode().strip()
+
+
+def succeed(first, second, name=None):
+    """Note in one image that its disk goes on in another one"""
+    notes("write", first, name or os.path.basename(second), notes("mark", second))
+
+
+@test
+def goes_on(tmp):
+    """The last image of a disk is found from each before it, wherever they are"""
+    os.mkdir(os.path.join(tmp, "d"))
+    paths = [os.path.join(tmp, name) for name in ("a.qed", "d/b:1.qed", "c.qed", "e.qed")]
+    run("create", paths[0], "1M")
+    equal(notes("follow", paths[0]), paths[0], "what it goes on in")
+    for before, path in zip(paths, paths[1:]):
+        run("create", "-b", before, path)
+        succeed(before, path, {0: "d/b:1.qed", 1: "../c.qed"}.get(paths.index(before)))
+    for path in paths:
+        equal(os.path.realpath(notes("follow", path)), paths[-1], "what %s goes on in" % path)
+        qemu("qemu-img", "check", "-q", "-f", "qed", path)
+        run("map", path)
+    # by a link it is found as well
+    os.symlink("../a.qed", os.path.join(tmp, "d", "link"))
+    equal(os.path.realpath(notes("follow", os.path.join(tmp, "d", "link"))), paths[-1], "by a link")
+    notes("clear", paths[2])
+    equal(notes("follow", paths[2]), paths[2], "without the note")
+    succeed(paths[2], paths[0], "a.qed")
+    equal(os.path.realpath(notes("follow", paths[1])), paths[0], "one with a new mark, and no note")
+    notes("mark", paths[0])
+    notes("follow", paths[1], status=OTHER, says="since a snapshot: that is another")
+
+
+@test
+def goes_on_no_more(tmp):
+    """Who writes to an image voids the note; who reads it, or repairs nothing, does not"""
+    first, second = os.path.join(tmp, "a.qed"), os.path.join(tmp, "b.qed")
+    run("create", first, "1M")
+    run("create", "-b", "a.qed", second)
+    for has_record in (False, True):
+        succeed(first, second)
+        if has_record:
+            notes("clear", first)
+            set_record(first, size=os.path.getsize(first))
+            succeed(first, second)
+        qemu("qemu-io", "-r", "-f", "qed", "-c", "read 0 512", first)
+        equal(notes("follow", first), second, "what it goes on in")
+        qemu("qemu-io", "-f", "qed", "-c", "write 0 512", first)
+        equal(notes("follow", first), first, "after a write")
+
+
+@test
+def goes_on_nowhere(tmp):
+    """Without the image that a note means nothing is taken for it"""
+    first, second, third = (os.path.join(tmp, name + ".qed") for name in "abc")
+    run("create", first, "1M")
+    run("create", "-b", "a.qed", second)
+    succeed(first, second)
+    os.rename(second, third)
+    notes("follow", first, status=OTHER, says="open --frozen")
+    run("create", "-b", "a.qed", second)
+    notes("follow", first, status=OTHER, says="that is another one")
+    # nor does one that has no mark match a note that has none
+    notes("write", first, "b.qed", "00" * 16)
+    equal(notes("follow", first), first, "with a note that has no mark")
+    with open(second, "wb") as file:
+        file.write(b"x" * MIB)
+    succeed(first, third, "c.qed")
+    os.rename(second, third)
+    notes("follow", first, status=DEVICE, says="goes on in")
+
+
+@test
+def note_of_one_in_use(tmp):
+    """No note is written to an image that somebody has, or that is another one meanwhile"""
+    first = os.path.join(tmp, "a.qed")
+    run("create", first, "1M")
+    set_record(first, active=True)
+    notes("write", first, "b.qed", "11" * 16, status=BUSY)
+    equal(len(notes("read", first)), 32, "the note")
+    set_record(first, size=os.path.getsize(first))
+    with open(first, "r+b") as file:
+        file.seek(16)
+        file.write(struct.pack("<Q", 2))
+    notes("write", first, "b.qed", "11" * 16, status=BUSY)
+
+
+@test
+def note_has_no_room(tmp):
+    """Names that do not fit into the header, and such that just do"""
+    first, base = os.path.join(tmp, "a.qed"), os.path.join(tmp, "base.qed")
+    run("create", base, "1M")
+    run("create", first, "1M", "--cluster-size", "4K")
+    notes("write", first, "x" * (4096 - 512 - 64), "11" * 16)
+    equal(len(notes("read", first).split("/")[-1]), 4096 - 512 - 64, "the name")
+    notes("write", first, "x" * (4096 - 512 - 63), "11" * 16, status=OTHER)
+    # behind the name of a backing file
+    qemu("qemu-img", "create", "-q", "-f", "qed", "-u", "-b", "/" * 1000 + base,
+         "-F", "raw", first, "1M")
+    notes("write", first, "b.qed", "11" * 16)
+    true(notes("read", first).endswith("/b.qed"), "the note")
+    run("info", "--chain", first)
+
+
+@test
+def note_is_torn(tmp):
+    """Of a note that a power cut has left in part only none, or all, counts"""
+    first, second, third = (os.path.join(tmp, name + ".qed") for name in "abc")
+    for has_record in (False, True):
+        for path in first, second, third:
+            run("create", path, "1M", "--force")
+        if has_record:
+            set_record(first, size=os.path.getsize(first))
+        succeed(first, third)
+        if has_record:
+            # another owner, who has cleared the bit
+            set_record(first, size=os.path.getsize(first), host=b"other", owner=b"o" * 16)
+        else:
+            notes("clear", first)
+        before = read(first)
+        succeed(first, second)
+        after = read(first)
+        for state in range(4):
+            # the header, and the note; without a record the note is durable before
+            data = bytearray(after)
+            if state & 1:
+                data[:512] = before[:512]
+            if state & 2:
+                data[512:1024] = before[512:1024]
+            if state == 2 and not has_record:
+                continue
+            with open(first, "wb") as file:
+                file.write(data)
+            equal(notes("follow", first), first if state else second, "state %d" % state)
+
+
+@test
+def random_notes(tmp):
+    """Notes that are damaged at random: all are read, or are none"""
+    first, second = os.path.join(tmp, "a.qed"), os.path.join(tmp, "b.qed")
+    run("create", first, "1M", "--cluster-size", "4K")
+    run("create", "-b", "a.qed", second)
+    succeed(first, second)
+    good = read(first)
+    rng = random.Random(1)
+    void = 0
+    for _ in range(300):
+        data = bytearray(good)
+        for _ in range(rng.choice((1, 1, 2, 4))):
+            data[512 + rng.randrange(80)] = rng.choice((0, 1, 0x7f, 0xff, rng.randrange(256)))
+        with open(first, "wb") as file:
+            file.write(data)
+        void += notes("follow", first) == first
+    true(void > 200, "only %d were void" % void)
+
+
 # The end of a file
 
 
@@ -364,9 +534,10 @@ def tails(*args, status=0):
     return done.stdout.decode().strip()
 
 
-def set_record(path, active=False, end=0, zero_from=0, zero_end=0, size=0, host=b"here"):
+def set_record(path, active=False, end=0, zero_from=0, zero_end=0, size=0, host=b"here",
+               owner=bytes(range(16))):
     """A record as dm-qed writes it"""
-    data = struct.pack("<IHH16s64sQQQQI", 0x52444551, 1, active, bytes(range(16)), host, end,
+    data = struct.pack("<IHH16s64sQQQQI", 0x52444551, 1, active, owner, host, end,
                        zero_from, zero_end, size, 0)
     with open(path, "r+b") as file:
         file.seek(384)
