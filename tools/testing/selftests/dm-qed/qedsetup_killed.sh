@@ -9,22 +9,6 @@
 # shellcheck source=setup.sh
 . "$(dirname "$0")/setup.sh"
 
-# each_call FUNCTION LEAST: for each call $number until it is not killed any more: $last is 137 as long as
-# it is. On a slow machine some are left out, the more the longer it takes.
-each_call() {
-	local began=$SECONDS tried=0
-
-	number=1
-	last=137
-	while [ "$last" = 137 ]; do
-		"$1"
-		tried=$((tried + 1))
-		number=$((number + 1 + (SECONDS - began) / 90))
-	done
-	note "$tried of $((number - 1)) calls"
-	at_least "$number" "$2" "the number of calls"
-}
-
 # killed ARGUMENT...: sets $last
 killed() {
 	local got=0
