@@ -160,6 +160,19 @@ int qed_succession_read(const struct qed_image *img, struct qed_succession *succ
 	return r;
 }
 
+u64 qed_succession_end(const struct qed_image *img)
+{
+	struct qed_disk_note *note;
+	u64 end = 0;
+	int r;
+
+	note = read_note(img, &r);
+	if (note)
+		end = note_offset(&img->header) + sizeof(*note) + le32toh(note->length);
+	free(note);
+	return end;
+}
+
 /*----------------------------------------------------------------
  * Writing
  *----------------------------------------------------------------
@@ -334,4 +347,24 @@ int qed_succession_mark(struct qed_image *img, u8 mark[QED_MARK_SIZE])
 	}
 	qed_note_free(&note);
 	return r;
+}
+
+int qed_succession_move(const struct qed_image *img, const struct qed_header *header)
+{
+	u64 offset = note_offset(header), size, done;
+	struct qed_disk_note *note;
+	int r;
+
+	if (offset == note_offset(&img->header))
+		return 0;
+	note = read_note(img, &r);
+	if (!note)
+		return r;
+	size = sizeof(*note) + le32toh(note->length);
+	if (offset + size > header_bytes(img))
+		r = -ENOSPC;
+	else
+		r = qed_write_all(img->fd, note, offset, size, &done);
+	free(note);
+	return !r && fsync(img->fd) ? -errno : r;
 }

@@ -47,6 +47,19 @@ int qed_succession_read(const struct qed_image *img, struct qed_succession *succ
  */
 int qed_succession_mark(struct qed_image *img, u8 mark[QED_MARK_SIZE]);
 
+/* Where it ends, as an offset in bytes; 0 if there is none */
+u64 qed_succession_end(const struct qed_image *img);
+
+/**
+ * qed_succession_move() - copy the note to where it is by another header
+ * @img: the image, its geometry is set; nobody uses it, and its descriptor is for writing
+ * @header: the header that it will get, with the name of another backing file
+ *
+ * What it has now stays.
+ * Return: 0, -ENOSPC if its header has no room, or what failed.
+ */
+int qed_succession_move(const struct qed_image *img, const struct qed_header *header);
+
 /**
  * struct qed_note - a note that is to be written
  * @fd: of the image

@@ -30,11 +30,12 @@ static const struct verb verbs[] = {
 	{ "check", "NAME", 1, 1, "check the tables of a device", run_check },
 	{ "snapshot", "NAME IMAGE...", 2, MAX_WORDS, "go on in a new image, over the present one",
 	  run_snapshot },
+	{ "rebase", "IMAGE", 1, 1, "change the name of what is below an image", run_rebase },
 };
 
 enum {
 	CREATE, OPEN, CLOSE, STATUS, LIST, INFO, MAP, MEASURE, RESIZE, GROW, TRIM, CHECK,
-	SNAPSHOT, VERBS,
+	SNAPSHOT, REBASE, VERBS,
 };
 
 #define ALL	((1U << VERBS) - 1)
@@ -75,9 +76,11 @@ static const struct rule rules[] = {
 	{ "table-size", 0, KIND_NUMBER, PLACE(table_size),
 	  FOR(CREATE) | FOR(MEASURE) | FOR(SNAPSHOT), "CLUSTERS",
 	  "2, 4, 8 or 16; default: 4, or what SIZE needs" },
-	{ "backing", 'b', KIND_TEXT, PLACE(backing), FOR(CREATE) | FOR(OPEN), "FILE",
+	{ "backing", 'b', KIND_TEXT, PLACE(backing),
+	  FOR(CREATE) | FOR(OPEN) | FOR(REBASE), "FILE",
 	  "what the image shows where it has nothing" },
-	{ "backing-format", 'F', KIND_TEXT, PLACE(backing_format), FOR(CREATE), "FORMAT",
+	{ "backing-format", 'F', KIND_TEXT, PLACE(backing_format),
+	  FOR(CREATE) | FOR(REBASE), "FORMAT",
 	  "of that: raw or qed; it is never guessed that it is raw" },
 	{ "zero", 0, KIND_FLAG, PLACE(zero), FOR(CREATE) | FOR(SNAPSHOT),
 	  NULL, "zero all of a block device, which makes writes faster" },
@@ -136,6 +139,8 @@ static const struct rule rules[] = {
 	  "file systems of this guest of libvirt wait meanwhile" },
 	{ "revert", 0, KIND_TEXT, PLACE(revert), FOR(SNAPSHOT), "FILE",
 	  "go back to this image of the chain, and leave what is over it" },
+	{ "unsafe", 'u', KIND_FLAG, PLACE(unsafe), FOR(REBASE), NULL,
+	  "only the name: what is below reads the same by the new one" },
 	{ "json", 0, KIND_FLAG, PLACE(json), ALL, NULL, "print JSON" },
 	{ "quiet", 'q', KIND_FLAG, PLACE(quiet), ALL, NULL, "print only errors" },
 };

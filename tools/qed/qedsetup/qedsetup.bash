@@ -44,6 +44,7 @@ _qedsetup()
 		[grow]='--headroom'
 		[trim]='--no-wait'
 		[check]='--no-wait'
+		[rebase]='--unsafe --backing --backing-format'
 		[snapshot]='--freeze --revert --cluster-size --table-size --headroom --zero
 			--discard --force --buffered'
 	)

@@ -42,6 +42,8 @@ struct request {
 	bool no_wait;
 	/* snapshot */
 	const char *freeze, *revert;
+	/* rebase */
+	bool unsafe;
 };
 
 /**
@@ -73,5 +75,6 @@ int run_grow(const struct request *request);
 int run_trim(const struct request *request);
 int run_check(const struct request *request);
 int run_snapshot(const struct request *request);
+int run_rebase(const struct request *request);
 
 #endif /* QEDSETUP_REQUEST_H */

@@ -55,6 +55,7 @@ VERBS = {
     "grow": {"schema": NUMBER, "name": NAME, "total-clusters": NUMBER},
     "trim": {"schema": NUMBER, "name": NAME},
     "check": {"schema": NUMBER, "name": NAME, "leaks?": NUMBER, "defects?": NUMBER},
+    "rebase": {"schema": NUMBER, "filename": NAME, "backing-filename?": NAME},
     "snapshot": {"schema": NUMBER, "disks": [{"name": NAME, "image": NAME}], "paused-us": NUMBER},
     "error": {"schema": NUMBER, "verb?": str, "error": str, "exit-status": NUMBER},
 }

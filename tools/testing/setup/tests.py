@@ -524,6 +524,68 @@ def random_notes(tmp):
     true(void > 200, "only %d were void" % void)
 
 
+# rebase
+
+
+def backing_of(path):
+    """What QEMU takes for the name of the backing file"""
+    return json.loads(qemu("qemu-img", "info", "--output=json", path)).get("backing-filename")
+
+
+@test
+def rebases(tmp):
+    """rebase --unsafe changes the name, and leaves record and note"""
+    path, raw, long = (os.path.join(tmp, name) for name in ("o.qed", "r.raw", "x" * 250))
+    deep = os.path.join(tmp, "y" * 200, long[-250:])
+    os.mkdir(os.path.dirname(deep))
+    for base in os.path.join(tmp, "a.qed"), os.path.join(tmp, "b.qed"), long, deep:
+        run("create", base, "1M")
+    with open(raw, "wb") as file:
+        file.write(b"r" * MIB)
+    run("create", "-b", "a.qed", path)
+    refused("rebase", "-b", "b.qed", path, says="needs --unsafe")
+    refused("rebase", "-u", path, says="what is to be below it")
+    refused("rebase", "-u", "-b", "none", path, says="No such file")
+    refused("rebase", "-u", "-b", "r.raw", path, status=DEVICE, says="--backing-format raw")
+    refused("rebase", "-u", "-b", "o.qed", path, says="below itself")
+    set_record(path, size=os.path.getsize(path))
+    succeed(path, os.path.join(tmp, "b.qed"))
+    for name, *options in (("b.qed",), (long,), (deep,), ("a.qed",), (deep,), (long,),
+                           ("r.raw", "-F", "raw"), ("",), ("b.qed",)):
+        run_json("rebase", "-u", "-b", name, path, *options)
+        equal(backing_of(path), name or None, "the name")
+        equal(header(path)[4], (1 if name else 0) | (4 if options else 0), "features")
+        image = run_json("info", path)["images"][0]
+        true(image["record"]["valid"], "the record")
+        equal(notes("follow", path), os.path.join(tmp, "b.qed"), "the note, with %r" % name)
+        qemu("qemu-img", "check", "-q", "-f", "qed", path)
+
+
+@test
+def killed_rebase(tmp):
+    """rebase that is killed at any call: the old name, or the new one, and then it works"""
+    path, deep = os.path.join(tmp, "o.qed"), os.path.join(tmp, "y" * 200, "x" * 200)
+    os.mkdir(os.path.dirname(deep))
+    for base in os.path.join(tmp, "a.qed"), deep:
+        run("create", base, "1M")
+    run("create", "-b", "a.qed", path)
+    notes("mark", path)
+    env = dict(os.environ, ASAN_OPTIONS="exitcode=99:detect_leaks=0")
+    for name, before in ((deep, "a.qed"), ("a.qed", deep)):
+        number, killed = 0, 137
+        while killed:
+            number += 1
+            killed = subprocess.run([KILLER, str(number), QEDSETUP, "rebase", "-u", "-b", name,
+                                     path], env=env, capture_output=True, check=False).returncode
+            true(killed in (0, 137), "call %d: %d" % (number, killed))
+            true(backing_of(path) in (before, name), "the name, call %d" % number)
+            run("rebase", "-u", "-b", name, path)
+            equal(backing_of(path), name, "the name, call %d" % number)
+            true(notes("read", path).strip("0"), "the mark, call %d" % number)
+            run("rebase", "-u", "-b", before if killed else name, path)
+        true(number > 3, "only %d calls" % number)
+
+
 # The end of a file
 
 
