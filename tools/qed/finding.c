@@ -26,6 +26,7 @@ const char * const qed_code_names[QED_CODES] = {
 	[QED_L1_ENTRY_SHARED]		= "l1-entry-shared",
 	[QED_L1_ENTRY_OVER_END]		= "l1-entry-over-end",
 	[QED_L1_ENTRY_BEYOND_SIZE]	= "l1-entry-beyond-size",
+	[QED_L1_ENTRY_NO_TABLE]		= "l1-entry-no-table",
 	[QED_L2_ENTRY_UNALIGNED]	= "l2-entry-unaligned",
 	[QED_L2_ENTRY_IN_HEADER]	= "l2-entry-in-header",
 	[QED_L2_ENTRY_BEYOND_END]	= "l2-entry-beyond-end",

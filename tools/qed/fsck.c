@@ -380,7 +380,9 @@ int qed_fsck(struct qed_image *img, const struct qed_fsck_options *options,
 	qed_map_free(&repair->claims);
 	qed_map_free(&repair->kept);
 	qed_map_free(&repair->multiple);
-	qed_map_free(&repair->dropped);
+	qed_map_free(&repair->doubtful);
+	qed_map_free(&repair->none.dropped);
+	qed_map_free(&repair->none.alone);
 	qed_map_free(&repair->uncopied);
 	free(repair);
 	return r;

@@ -45,7 +45,7 @@ static int plan_table(struct qed_repair *repair, const struct qed_ref *ref)
 	if (r || ref->is_beyond)
 		return r;
 	repair->result->is_cut |= survey.cut;
-	if (qed_map_test(&repair->dropped, ref->l1_index))
+	if (qed_map_test(&repair->none.dropped, ref->l1_index))
 		return 0;
 	repair->shared++;
 	repair->tables++;
@@ -68,6 +68,22 @@ static int remember_multiple(struct qed_repair *repair, const struct qed_ref *re
 	return qed_map_set(&repair->multiple, ref->conflict, 1);
 }
 
+static bool is_illegal(const struct qed_ref *ref)
+{
+	return ref->code >= QED_L2_ENTRY_UNALIGNED && ref->code <= QED_L2_ENTRY_ON_L1;
+}
+
+/* Those of a table come one after another */
+static int count_illegal(struct qed_repair *repair, const struct qed_ref *ref)
+{
+	if (repair->illegal_index != ref->l1_index)
+		repair->illegal = 0;
+	repair->illegal_index = ref->l1_index;
+	if (++repair->illegal < QED_NO_TABLE_ENTRIES)
+		return 0;
+	return qed_map_set(&repair->doubtful, ref->l1_index, 1);
+}
+
 /* Find out what will be needed. A table that cannot be read is a read error. */
 static int plan_entry(void *ctx, const struct qed_ref *ref, u64 *value)
 {
@@ -77,6 +93,12 @@ static int plan_entry(void *ctx, const struct qed_ref *ref, u64 *value)
 	(void)value;
 	repair->has_rest |= !ref->l1 && ref->is_beyond;
 	repair->result->is_cut |= is_cut_off(repair->img, ref);
+	if (is_illegal(ref))
+		return count_illegal(repair, ref);
+	/* no copy may go there */
+	if (ref->code == QED_L1_ENTRY_NO_TABLE)
+		return qed_map_set(&repair->claims, ref->value >> repair->img->cluster_shift,
+				   repair->img->table_clusters);
 	if (ref->code != QED_L1_ENTRY_SHARED && ref->code != QED_L2_ENTRY_SHARED)
 		return 0;
 	if (!ref->is_beyond) {
@@ -165,8 +187,14 @@ static int plan(struct qed_repair *repair)
 	repair->shared = 0;
 	repair->tables = 0;
 	repair->clusters = 0;
+	repair->illegal = 0;
 	repair->read_errors = 0;
 	return walk(repair, &plan_ops, &repair->used);
+}
+
+static bool has_no_tables(const struct qed_repair *repair)
+{
+	return qed_map_end(&repair->none.dropped) || qed_map_end(&repair->none.alone);
 }
 
 int qed_read_tables(struct qed_repair *repair, unsigned int pass, bool *is_wrong)
@@ -185,15 +213,17 @@ int qed_read_tables(struct qed_repair *repair, unsigned int pass, bool *is_wrong
 		return 0;
 
 	repair->surveys.unread = 0;
-	qed_map_clear(&repair->dropped);
+	qed_map_clear(&repair->none.dropped);
+	qed_map_clear(&repair->none.alone);
+	qed_map_clear(&repair->doubtful);
 	qed_map_clear(&repair->multiple);
 	r = plan(repair);
 	if (!r)
 		r = qed_fail(repair, qed_find_no_tables(&repair->surveys, &repair->multiple,
-							&repair->dropped),
+							&repair->doubtful, &repair->none),
 			     "cannot read the tables");
 	qed_map_clear(&repair->multiple);
-	if (!r && qed_map_end(&repair->dropped))
+	if (!r && has_no_tables(repair))
 		r = plan(repair);
 	qed_map_clear(&repair->multiple);
 	/* once it could be read, and once it could not: what is no table is not known */
@@ -209,7 +239,7 @@ static int keep_entry(void *ctx, const struct qed_ref *ref, u64 *value)
 	int r;
 
 	(void)value;
-	if (ref->code != QED_L1_ENTRY_SHARED || qed_map_test(&repair->dropped, ref->l1_index))
+	if (ref->code != QED_L1_ENTRY_SHARED || qed_map_test(&repair->none.dropped, ref->l1_index))
 		return 0;
 	r = qed_survey_table(&repair->surveys, ref->value, &survey);
 	/* that is a finding already */
@@ -223,7 +253,7 @@ int qed_find_kept(struct qed_repair *repair, struct qed_map *kept)
 	};
 	int r;
 
-	if (!qed_map_end(&repair->dropped))
+	if (!has_no_tables(repair))
 		return qed_map_or(kept, &repair->claims);
 	qed_surveys_forget(&repair->surveys);
 	repair->surveys.refers = kept;

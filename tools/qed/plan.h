@@ -12,7 +12,7 @@
 /**
  * qed_read_tables() - read all tables
  * @repair: @used is set to the clusters in use; if something is wrong also what a repair
- *	needs: @claims to what shared tables refer to, @dropped, @shared, @tables, @clusters,
+ *	needs: @claims to what shared tables refer to, @none, @shared, @tables, @clusters,
  *	@has_rest, @has_shared_table
  * @pass: for the progress
  * @is_wrong: set to whether there is something wrong

@@ -60,7 +60,8 @@ static bool is_for_copy(const struct qed_repair *repair, const struct qed_ref *r
 		return false;
 	if (ref->code == QED_L2_ENTRY_SHARED)
 		return true;
-	return ref->code == QED_L1_ENTRY_SHARED && !qed_map_test(&repair->dropped, ref->l1_index);
+	return ref->code == QED_L1_ENTRY_SHARED &&
+	       !qed_map_test(&repair->none.dropped, ref->l1_index);
 }
 
 /* Is it also in a shared table, or data, that did not get a copy? */

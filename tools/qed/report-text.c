@@ -53,6 +53,7 @@ static const char * const phrases[QED_CODES] = {
 	[QED_L1_ENTRY_SHARED]		= "is referenced already",
 	[QED_L1_ENTRY_OVER_END]		= "reaches over the end of the image",
 	[QED_L1_ENTRY_BEYOND_SIZE]	= "is beyond the size of the disk",
+	[QED_L1_ENTRY_NO_TABLE]		= "refers to what is no table",
 	[QED_L2_ENTRY_UNALIGNED]	= "is not aligned to a cluster",
 	[QED_L2_ENTRY_IN_HEADER]	= "points into the header",
 	[QED_L2_ENTRY_BEYOND_END]	= "is beyond the end of the image",

@@ -39,7 +39,8 @@
  * @claims: what tables refer to that are shared; later those seen in a walk
  * @kept: what is in use, and what shared tables refer to that are some, for the orphans
  * @multiple: shared clusters, in the first walk, and what shared tables refer to
- * @dropped: L1 entries, by index, whose tables are shared and none
+ * @doubtful: L1 entries, by index, with many illegal entries in their tables
+ * @none: L1 entries whose tables are none
  * @uncopied: clusters of shared tables with their data, and shared data, that did not get
  *	a copy
  * @owners: first references of shared clusters
@@ -51,6 +52,7 @@
  * @tables: tables to be copied
  * @clusters: clusters of data to be copied
  * @has_rest: there are legal entries beyond the size in a table within it
+ * @illegal: illegal entries, one after another, of the table of L1 entry @illegal_index
  * @read_errors: number of them
  * @is_unread: the tables were read again because a part could not be read, if only once
  * @leaks_inside: clusters that remain leaked, below the high-water mark
@@ -73,7 +75,8 @@ struct qed_repair {
 	struct qed_header fixed;
 	bool has_begun;
 
-	struct qed_map used, claims, kept, multiple, dropped, uncopied;
+	struct qed_map used, claims, kept, multiple, doubtful, uncopied;
+	struct qed_no_tables none;
 	struct qed_hash owners;
 	struct qed_space space;
 	struct qed_surveys surveys;
@@ -81,6 +84,7 @@ struct qed_repair {
 	struct qed_progress progress;
 
 	u64 shared, tables, clusters, read_errors;
+	u64 illegal, illegal_index;
 	u64 leaks_inside;
 	u64 extend_to, old_end;
 	bool has_shared_table, has_linked, mostly_leaked;

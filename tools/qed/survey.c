@@ -35,6 +35,7 @@ static int survey_entry(struct qed_surveys *surveys, u64 entry, struct qed_surve
 	enum qed_defect defect;
 	int r = 0;
 
+	survey->zeroes += entry == QED_ENTRY_ZERO;
 	if (entry <= QED_ENTRY_ZERO)
 		return 0;
 	defect = qed_entry_defect(img, entry, 1);
@@ -88,6 +89,7 @@ static int survey_cluster(struct qed_surveys *surveys, __le64 *buf, u64 cluster,
 	table->survey.legal += known->survey.legal;
 	table->survey.illegal += known->survey.illegal;
 	table->survey.cut += known->survey.cut;
+	table->survey.zeroes += known->survey.zeroes;
 	table->is_bad |= known->is_bad;
 	return 0;
 }
@@ -161,7 +163,8 @@ int qed_survey_part(struct qed_image *img, u64 table, u64 limit, struct qed_map 
 
 struct search {
 	struct qed_surveys *surveys;
-	struct qed_map *shared, *dropped;
+	const struct qed_map *shared, *doubtful;
+	struct qed_no_tables *found;
 	__le64 *l1_buf;
 };
 
@@ -173,22 +176,43 @@ static bool has_shared_cluster(const struct search *search, u64 table)
 	return qed_map_next(search->shared, first, end, true) < end;
 }
 
-static int search_entry(struct search *search, u64 index, u64 entry)
+static int search_shared(struct search *search, u64 index, u64 table)
 {
-	struct qed_image *img = search->surveys->img;
-	enum qed_defect defect = qed_entry_defect(img, entry, img->table_clusters);
 	struct qed_survey survey;
-	int r;
+	int r = qed_survey_table(search->surveys, table, &survey);
 
-	if ((defect && (defect != QED_DEFECT_OVER_END || img->is_block)) ||
-	    !has_shared_cluster(search, entry))
-		return 0;
-	r = qed_survey_table(search->surveys, entry, &survey);
 	if (r == -EREMOTEIO)
 		return 0;
 	if (r || !qed_is_no_table(&survey))
 		return r;
-	return qed_map_set(search->dropped, index, 1);
+	return qed_map_set(&search->found->dropped, index, 1);
+}
+
+/* Its claims are known already: what it refers to is not remembered */
+static int search_alone(struct search *search, u64 index, u64 table)
+{
+	struct qed_image *img = search->surveys->img;
+	struct qed_survey survey;
+	int r = qed_survey_part(img, table, qed_table_entries(img), NULL, &survey);
+
+	search->surveys->unread += r == -EREMOTEIO;
+	if (r == -EREMOTEIO)
+		return 0;
+	if (r || !qed_is_surely_no_table(&survey))
+		return r;
+	return qed_map_set(&search->found->alone, index, 1);
+}
+
+static int search_entry(struct search *search, u64 index, u64 entry)
+{
+	const struct qed_image *img = search->surveys->img;
+	enum qed_defect defect = qed_entry_defect(img, entry, img->table_clusters);
+
+	if (defect && (defect != QED_DEFECT_OVER_END || img->is_block))
+		return 0;
+	if (has_shared_cluster(search, entry))
+		return search_shared(search, index, entry);
+	return qed_map_test(search->doubtful, index) ? search_alone(search, index, entry) : 0;
 }
 
 static int search_l1(struct search *search)
@@ -219,10 +243,15 @@ static int search_l1(struct search *search)
 	return 0;
 }
 
-int qed_find_no_tables(struct qed_surveys *surveys, struct qed_map *shared,
-		       struct qed_map *dropped)
+int qed_find_no_tables(struct qed_surveys *surveys, const struct qed_map *shared,
+		       const struct qed_map *doubtful, struct qed_no_tables *found)
 {
-	struct search search = { .surveys = surveys, .shared = shared, .dropped = dropped };
+	struct search search = {
+		.surveys = surveys,
+		.shared = shared,
+		.doubtful = doubtful,
+		.found = found,
+	};
 	int r;
 
 	search.l1_buf = qed_alloc_piece(surveys->img);

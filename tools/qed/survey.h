@@ -16,9 +16,10 @@
  * @legal: number of entries that are legal, without 0 and 1
  * @illegal: number of entries that are illegal
  * @cut: number of those that refer to what may have been cut off
+ * @zeroes: number of entries that are 1
  */
 struct qed_survey {
-	u64 legal, illegal, cut;
+	u64 legal, illegal, cut, zeroes;
 };
 
 /*
@@ -64,10 +65,23 @@ void qed_surveys_forget(struct qed_surveys *surveys);
  */
 int qed_survey_table(struct qed_surveys *surveys, u64 table, struct qed_survey *survey);
 
-/* Is there so much that is no entry that this is no table? */
+/* Is there so much that is no entry that this is no table, when others claim it, too? */
 static inline bool qed_is_no_table(const struct qed_survey *survey)
 {
 	return survey->illegal > survey->legal;
+}
+
+/* So many illegal entries, and as many more for each 1, tell that there is something else */
+#define QED_NO_TABLE_ENTRIES	16U
+
+/*
+ * Is it none, also if nothing else claims it? Data has 1 now and then; what is mapped would be
+ * lost with the table.
+ */
+static inline bool qed_is_surely_no_table(const struct qed_survey *survey)
+{
+	return !survey->legal && !survey->cut &&
+	       survey->illegal / QED_NO_TABLE_ENTRIES > survey->zeroes;
 }
 
 /**
@@ -84,17 +98,27 @@ int qed_survey_part(struct qed_image *img, u64 table, u64 limit, struct qed_map 
 		    struct qed_survey *survey);
 
 /**
- * qed_find_no_tables() - find what is no table, but shared
+ * struct qed_no_tables - L1 entries within the size, by index, whose tables are none
+ * @dropped: those whose tables share clusters with others
+ * @alone: those whose tables do not
+ */
+struct qed_no_tables {
+	struct qed_map dropped, alone;
+};
+
+/**
+ * qed_find_no_tables() - find what is no table
  * @surveys: what is known
  * @shared: clusters that are referenced more than once; those of a table that is may all be
- * @dropped: a bit is set, by index, for each L1 entry within the size whose table
- *	has one of these clusters, and is none
+ * @doubtful: L1 entries, by index, whose tables have %QED_NO_TABLE_ENTRIES illegal entries;
+ *	of those that are shared it does not matter
+ * @found: bits are set
  *
  * A table that cannot be read is one, and counts as unread: unless others know of it,
  * what comes out must not be used.
  * Return: 0, or an error.
  */
-int qed_find_no_tables(struct qed_surveys *surveys, struct qed_map *shared,
-		       struct qed_map *dropped);
+int qed_find_no_tables(struct qed_surveys *surveys, const struct qed_map *shared,
+		       const struct qed_map *doubtful, struct qed_no_tables *found);
 
 #endif /* QED_SURVEY_H */

@@ -346,12 +346,23 @@ static bool is_walked(const struct state *s, const struct qed_ref *ref)
 	       (ref->code == QED_L1_ENTRY_OVER_END && !s->img->is_block);
 }
 
-/* A table that is none */
-static void judge_dropped(struct state *s, struct qed_ref *ref)
+/* A table that is none? */
+static bool is_none(const struct state *s, struct qed_ref *ref)
+{
+	const struct qed_no_tables *none = s->walk->none;
+
+	if (none && qed_map_test(&none->dropped, ref->l1_index))
+		ref->code = QED_L1_ENTRY_SHARED;
+	else if (none && qed_map_test(&none->alone, ref->l1_index))
+		ref->code = QED_L1_ENTRY_NO_TABLE;
+	return ref->code;
+}
+
+/* The first of its clusters that is shared tells with whom */
+static void find_conflict(const struct state *s, struct qed_ref *ref)
 {
 	u64 first = ref->value >> s->img->cluster_shift, nr = s->img->table_clusters, i;
 
-	ref->code = QED_L1_ENTRY_SHARED;
 	for (i = 0; i < nr; i++) {
 		if (!qed_hash_find(s->walk->owners, first + i))
 			continue;
@@ -367,8 +378,8 @@ static int claim_table(struct state *s, u64 index, u64 i)
 	int r = 0;
 
 	describe(s, &ref, true, index, s->img->l1_offset, index, le64toh(s->l1_buf[i]));
-	if (s->walk->dropped && qed_map_test(s->walk->dropped, index))
-		judge_dropped(s, &ref);
+	if (is_none(s, &ref))
+		find_conflict(s, &ref);
 	else
 		r = judge(s, &ref);
 	if (!r && is_walked(s, &ref)) {

@@ -10,6 +10,7 @@
 #include "image.h"
 #include "map.h"
 #include "scan.h"
+#include "survey.h"
 
 /* Shared clusters whose first reference is remembered */
 #define QED_MAX_OWNERS	65536U
@@ -68,8 +69,7 @@ struct qed_walk_ops {
  * @owners: the first references to shared clusters, by cluster. Filled in two
  *	walks: the first one finds out which are shared, the next one who was there
  *	first
- * @dropped: L1 entries, by index, whose tables are shared and none: they claim
- *	nothing. May be NULL
+ * @none: L1 entries whose tables are none: they claim nothing. May be NULL
  * @counts: the figures, of what is legal or shared
  * @ops: what to do
  * @ctx: for @ops
@@ -79,7 +79,7 @@ struct qed_walk {
 	struct qed_image *img;
 	struct qed_map *claims;
 	struct qed_hash *owners;
-	const struct qed_map *dropped;
+	const struct qed_no_tables *none;
 	struct qed_counts counts;
 	const struct qed_walk_ops *ops;
 	void *ctx;

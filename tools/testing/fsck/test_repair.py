@@ -952,6 +952,52 @@ def flipped_l1_entry(tmp):
 
 
 @test
+def names_data(tmp):
+    """data that a wrong L1 entry names is not changed as a table, and comes back"""
+    path = written_in_order(tmp + "/a.qed", table=4, spans=4, clusters=60)
+    whole = view(path)
+    with edit(path) as img:
+        table = img.table_of(2)
+    for wrong in (table ^ 1 << 15, table ^ 1 << 16):
+        for options, status in (("--orphans=reconnect",), REPAIRED), ((), REPAIRED | LEFT):
+            trial = copy(path, tmp + "/b.qed")
+            lose(trial, 2, value=wrong)
+            result = report("-yf", *options, trial, status=status)
+            equal(result["counts"]["l1-entry-no-table"], 1)
+            if not options:
+                lose(trial, 2, value=table)
+            true(view(trial) == whole, "0x%x %s: what the guest sees" % (wrong, options))
+
+
+@test
+def sector_over_l1(tmp):
+    """the same if a sector of an L2 table was written over the L1 table"""
+    path = written_in_order(tmp + "/a.qed", table=1, clusters=60)
+    whole = view(path)
+    with edit(path) as img:
+        place = img.hdr.l1_table_offset
+        sector, other = img.disk.read(place, 512), img.disk.read(img.table_of(2), 512)
+        img.disk.write(place, other)
+    equal(report("-yf", path, status=REPAIRED | LEFT)["counts"]["l1-entry-no-table"], 6)
+    with edit(path) as img:
+        img.disk.write(place, sector)
+    true(view(path) == whole, "what the guest sees")
+
+
+@test
+def sector_over_table(tmp):
+    """a table is one as long as it maps something, whatever was written over the rest"""
+    path = written_in_order(tmp + "/a.qed", spans=2, clusters=1)
+    with edit(path) as img:
+        img.disk.write(img.table_of(1) + 512, b"data" * 128)
+    before = view(path)
+    result = report("-yf", path, status=REPAIRED)
+    equal(result["counts"]["l2-entry-unaligned"], 64)
+    equal("l1-entry-no-table" in result["counts"], False)
+    true(view(path) == before, "what the guest sees")
+
+
+@test
 def copies_beside_orphans(tmp):
     """copies do not go over an orphan, nor over what it refers to, even if that is a hole"""
     for table in (2, 16):

@@ -464,6 +464,26 @@ def l1_on_data(dmg):
     dmg.find("l1-entry-shared", **dmg.l1_about(2, value), other=dmg.range_of("1.5"))
 
 
+def l1_names_data(illegal, zeroes, is_none):
+    """An empty L1 entry that names data which nothing else refers to, with some entries 1."""
+    def run(dmg):
+        dmg.place_table("b")
+        dmg.at["t2"] = dmg.at["b"]
+        dmg.put_entry(dmg.at["l"], 2, dmg.at["b"])
+        for number in range(illegal, illegal + zeroes):
+            dmg.map("2.%d" % number, 1)
+        for number in range(illegal):
+            if is_none:
+                dmg.map("2.%d" % number, 7)
+            else:
+                dmg.l2("2.%d" % number, 7, "unaligned")
+        if is_none:
+            dmg.lose_table(2)
+            dmg.orphans.add("b")
+            dmg.find("l1-entry-no-table", **dmg.l1_about(2, dmg.at["b"]))
+    return run
+
+
 l1_recipes()
 for _geometry in ("4k-1", "4k-2", "64k-4", "1m-1", "header-2", "l1-last", "whole", "backing"):
     recipe("l1-special", _geometry, "beyond-size", l1_beyond("next"))
@@ -473,6 +493,10 @@ for _geometry in ("4k-1", "4k-2", "64k-4", "1m-1", "header-2", "l1-last", "whole
     recipe("l1-special", _geometry, "no-table", l1_not_a_table)
     recipe("l1-special", _geometry, "just-a-table", l1_just_a_table)
     recipe("l1-special", _geometry, "on-data", l1_on_data)
+    recipe("l1-special", _geometry, "names-data", l1_names_data(16, 0, True))
+    recipe("l1-special", _geometry, "names-data-with-1", l1_names_data(48, 2, True))
+    recipe("l1-special", _geometry, "names-little-data", l1_names_data(15, 0, False))
+    recipe("l1-special", _geometry, "names-zeroes", l1_names_data(47, 2, False))
 for _where in ("empty", "last", "beyond"):
     recipe("l1-special", "tables-last", "overlap-" + _where, l1_overlap(_where))
     recipe("l1-special", "4k-2", "overlap-" + _where, l1_overlap(_where))

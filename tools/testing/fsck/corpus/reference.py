@@ -54,7 +54,8 @@ class Reference:
         self.may_be_cut = False        # by what is in shared tables
         self.referred = set()          # what shared tables have, and refer to
         self.tables_as_data = set()    # guest clusters that get the copy of a part of a table
-        self.no_tables = set()         # L1 indexes whose tables are none
+        self.no_tables = set()         # L1 indexes whose tables are none, and are shared
+        self.alone = set()             # those whose tables are none, and are not
         self.is_block = is_block
         self.record = None
         with qedimg.Disk(path) as self.disk:
@@ -362,10 +363,14 @@ class Reference:
         self.claim_all()
         hdr = self.hdr
         for index, entry in self.disk.entries(hdr.l1_table_offset, hdr.entries):
-            if (index * hdr.l2_span < hdr.image_size and not self.fault(entry, hdr.table_size) and
-                    self.shared & set(self.clusters_of(entry)) and not self.is_table(entry)):
+            if index * hdr.l2_span >= hdr.image_size or self.fault(entry, hdr.table_size) or (
+                    self.is_block and self.clusters_of(entry)[-1] >= self.clusters):
+                continue
+            if not self.shared & set(self.clusters_of(entry)):
+                self.alone |= {index} if self.is_surely_none(entry) else set()
+            elif not self.is_table(entry):
                 self.no_tables.add(index)
-        if self.no_tables:
+        if self.no_tables or self.alone:
             self.findings, self.guest, self.claims, self.good_tables = before, {}, {}, []
             self.tables_as_data, self.may_be_cut, self.referred = set(), False, set()
             self.claim_all()
@@ -415,6 +420,9 @@ class Reference:
         fault = self.fault(entry, hdr.table_size)
         if fault:
             self.add("l1-entry-" + fault, **about)
+            return False
+        if index in self.alone:
+            self.add("l1-entry-no-table", **about)
             return False
         if index in self.no_tables:
             self.add("l1-entry-shared", other={"kind": "unknown"}, **about)
@@ -475,6 +483,14 @@ class Reference:
         values = [value for _, value in self.disk.entries(table, self.hdr.entries) if value != 1]
         illegal = sum(self.fault(value, 1) is not None for value in values)
         return illegal <= len(values) - illegal
+
+    def is_surely_none(self, table):
+        """Has it nothing but what is illegal and not cut off, 16 times as often as 1?"""
+        values = [value for _, value in self.disk.entries(table, self.hdr.entries)]
+        wrong = [value for value in values if value != 1]
+        return len(wrong) >= 16 * (values.count(1) + 1) and all(
+            fault and not (fault == "beyond-end" and self.is_near(value))
+            for value, fault in ((value, self.fault(value, 1)) for value in wrong))
 
     def map_shared_table(self, index, table):
         """What the guest is to see by a table that gets a copy."""
