@@ -8,6 +8,7 @@ read afterwards, byte by byte.  Only these may be lost, and have to be named:
   was killed after copies had made the file longer, it can be followed by then, to a hole;
 - an L1 entry whose table is claimed by others as well, and has more entries that cannot be
   followed than others;
+- one whose table has none that can be followed, but 1, and many that cannot;
 - data in a cluster that is a table as well: the words that a repair of that table changes.
 """
 
@@ -101,8 +102,9 @@ def may_be_dropped(before, after, index):
     """An L1 entry that was taken for none."""
     legal = [before.is_legal(entry, 1) for _, entry in before.table(before.tables[index])
              if entry != 1]
-    true(before.table_is_contested(index),
-         "L1 entry %d is cleared, though nothing else claims its table", index)
+    if not before.table_is_contested(index):
+        true(not any(legal), "L1 entry %d is cleared, though nothing else claims its table", index)
+        true(len(legal) >= 16, "L1 entry %d is cleared for %d entries", index, len(legal))
     true(legal.count(False) > legal.count(True),
          "L1 entry %d is cleared: %d entries can be followed, %d cannot", index,
          legal.count(True), legal.count(False))
