@@ -256,7 +256,7 @@ stops() {
 	wait_for 10 has_read "$disk" 30
 	"$@"
 	io_end "$disk"
-	at_most "$reads" 400 "the number of reads"
+	at_most "$reads" 250 "the number of reads"
 }
 
 # It has 512 tables to read, 32 at a time: that takes 40 s

@@ -161,18 +161,23 @@ t_reads() {
 	io "$dev" "!EAGAIN/nowait-read:0:4096:1" "read:0:4096:1" "nowait-read:0:4096:1"
 }
 
+# another NUMBER: one more image of four clusters over the one of this number; sets $other
+another() {
+	other=$tmp/other.qed
+	qemu-img create -q -f qed -b "${files[$1]}" -F qed "$other" $((4 * c))
+	truncate -s 1M "$other"
+	loop "$other"
+	other=$dev
+}
+
 # Two images over the same ones, of which the tables are read once
 t_shared() {
 	local other first lower
 
 	images 0 $((4 * c)):65536:4 $((4 * c)):65536:4 $((4 * c)):65536:4
 	qemu "${files[0]}" "write -P 1 0 $((4 * c))"
-	other=$tmp/other.qed
-	qemu-img create -q -f qed -b "${files[1]}" -F qed "$other" $((4 * c))
-	truncate -s 1M "$other"
 	ready
-	loop "$other"
-	other=$dev
+	another 1
 	lower=$(device 2)
 	up
 	first=$dev
@@ -453,13 +458,18 @@ t_kept_other() {
 	io "$dev" "read:0:$c:1" "read:$c:$c:0"
 }
 
-# What somebody of this host writes to by another path is not below others.
-t_paths() {
+# writable: an image below has one cluster, and room and leave to get more
+writable() {
 	readonly=
 	images 0 $((4 * c)):65536:4 $((4 * c)):65536:4
 	qemu "${files[0]}" "write -P 1 0 $c"
 	truncate -s 1M "${files[0]}"
 	ready
+}
+
+# What somebody of this host writes to by another path is not below others.
+t_paths() {
+	writable
 	loop "${files[0]}"
 	qed o "$dev"
 	qed_refused q "$disk" "${line[@]}"
@@ -478,16 +488,8 @@ t_paths() {
 t_written() {
 	local other
 
-	readonly=
-	images 0 $((4 * c)):65536:4 $((4 * c)):65536:4
-	qemu "${files[0]}" "write -P 1 0 $c"
-	truncate -s 1M "${files[0]}"
-	other=$tmp/other.qed
-	qemu-img create -q -f qed -b "${files[0]}" -F qed "$other" $((4 * c))
-	truncate -s 1M "$other"
-	ready
-	loop "$other"
-	other=$dev
+	writable
+	another 0
 	up
 	io "$dev" "read:0:$c:1"
 	loop "${files[0]}"
@@ -511,11 +513,7 @@ t_written() {
 t_kept_snapshot() {
 	local old
 
-	readonly=
-	images 0 $((4 * c)):65536:4 $((4 * c)):65536:4
-	qemu "${files[0]}" "write -P 1 0 $c"
-	truncate -s 1M "${files[0]}"
-	ready
+	writable
 	old=$(device 1)
 	linear l "$old"
 	qed q "$dev" commit_interval 3600000

@@ -241,6 +241,15 @@ t_disturbed() {
 	pound $((32 * mb)) -t 4 -n 10
 }
 
+# succeed PID...: wait for all of them
+succeed() {
+	local pid
+
+	for pid; do
+		wait "$pid" || fail "a program that was started has failed"
+	done
+}
+
 # Writes to 16 new clusters are all under way before the first of them has ended.
 t_parallel() {
 	local i writers=()
@@ -258,9 +267,7 @@ t_parallel() {
 	done
 	wait_for 60 status_is q inflight 16
 	dm_resume l
-	for i in "${writers[@]}"; do
-		wait "$i"
-	done
+	succeed "${writers[@]}"
 	for i in {1..16}; do
 		io "$dev" "read:$((i * 65536)):4096:$i" "read:$((i * 65536 + 4096)):61440:0"
 	done
@@ -301,7 +308,7 @@ t_shared_commits() {
 		done
 		wait_for 60 all_sleep "${waiting[@]}"
 		dm_resume l
-		wait "${waiting[@]}"
+		succeed "${waiting[@]}"
 		io_end "$null"
 		at_least "$flushes" 1 "the number of flushes for 16"
 		at_most "$flushes" 4 "the number of flushes for 16"
